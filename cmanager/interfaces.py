@@ -13,7 +13,21 @@ listeners and link protocol are found through them like anybody's.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
 from zope.interface import Attribute, Interface
+
+if TYPE_CHECKING:
+    from twisted.application.service import IService
+
+    from cmanager.config import ClientSettings, ListenerSettings, ServerSettings
+    from cmanager.host import Host, IPool
+    from cmanager.metrics import Metrics
+    from cmanager.router import Router
+    from cmanager.session import Session
+    from cmanager.stanza import Stanza
+    from cmanager.table import Ghost, Table
 
 # zope interfaces list no self.
 # ruff: noqa: N805, N803
@@ -28,75 +42,85 @@ class IClientStream(Interface):
     exactly once and last, C{transportLost}.
     """
 
-    secure = Attribute("L{bool}: the bytes are encrypted on the client's leg.")
-    peer = Attribute("L{str}: the client's IP address as a literal, without a zone.")
-    transportName = Attribute("L{str}: C{tcp}, C{tls}, ...; for logs and metrics.")
-    canStartTLS = Attribute("L{bool}: STARTTLS may be offered on this stream.")
+    secure: bool = Attribute("The bytes are encrypted on the client's leg.")
+    peer: str = Attribute("The client's IP address as a literal, without a zone.")
+    transportName: str = Attribute("C{tcp}, C{tls}, ...; for logs and metrics.")
+    canStartTLS: bool = Attribute("STARTTLS may be offered on this stream.")
+    requiresTLS: bool = Attribute(
+        "The listener allows no login without encryption, whatever the server says."
+    )
 
-    def write(data):
+    def write(data: bytes) -> None:
         """
         Send bytes that belong to no stanza: headers, features, SASL.  They keep
         their order with L{deliver}.
         """
 
-    def deliver(stanza):
+    def deliver(stanza: Stanza) -> bool:
         """
         Send a L{Stanza <cmanager.stanza.Stanza>} to the client.
 
         The stream keeps hold of it until the kernel has taken its bytes.  Where
         more than the configured bytes wait, it does not take this one: it calls
-        its session's C{overflowed} instead, once.
+        its session's C{overflowed} with it instead, once.
 
         @return: L{True} if it was taken, to be sent or else to be handed out by
-            L{takeUndelivered}; L{False} if not, and then it is the caller's.
+            L{takeUndelivered}; L{False} if not, and then it is the caller's, unless
+            C{overflowed} was given it.
         """
 
-    def takeUndelivered():
+    def takeUndelivered() -> list[Stanza]:
         """
         Hand out, oldest first, the stanzas that were taken by L{deliver} and that
         the kernel has not accepted, and forget them.  Called when the
         transport is lost, or when the client has to go.
         """
 
-    def restart(limit):
+    def allow(limit: int) -> None:
+        """
+        Accept stanzas of at most C{limit} bytes from here on, without a restart: after
+        a login by XEP-0078.
+        """
+
+    def restart(limit: int) -> None:
         """
         Expect a new stream header (RFC 6120 section 4.3.3), with stanzas of at
         most C{limit} bytes.  Bytes that were read behind what caused the restart are
         given up: a peer must not send any.
         """
 
-    def startTLS(proceed):
+    def startTLS(proceed: bytes) -> None:
         """
         Send C{proceed}, switch to TLS and expect a new header, then C{secured} is
         called.  Bytes behind C{<starttls/>} in the same read close the stream
         instead (CVE-2011-0411); the session need not care.
         """
 
-    def close(data):
+    def close(data: bytes) -> None:
         """
         Send the last bytes C{data}, error and footer; read on, for the peer's own
         footer only, for at most the grace time; then the transport is closed and
         the session's C{transportLost} called.  May be called again, to no effect.
         """
 
-    def abort():
+    def abort() -> None:
         """
         Drop the transport now.  C{transportLost} follows.
         """
 
-    def pauseReading():
+    def pauseReading() -> None:
         """
         Stop reading from the client.  Counts nothing: idempotent.
         """
 
-    def resumeReading():
+    def resumeReading() -> None:
         """
         Read again, unless the stream has a reason of its own not to
         (rate limit, login delay).  Events held back by L{pauseReading} come first,
         before this returns or in a later turn of the reactor.
         """
 
-    def delayReading(seconds):
+    def delayReading(seconds: float) -> None:
         """
         Read nothing for so many seconds: the penalty for a failed login.
         """
@@ -106,42 +130,45 @@ class ILink(Interface):
     """
     One authenticated stream to a server that sessions may use, as a session
     sees it.  All methods write in order; none waits.
+
+    A L{Ghost <cmanager.table.Ghost>} stands for a stream id that only the server
+    knows: the router adopts it, returns what came for it, and closes it.
     """
 
-    name = Attribute("L{str}: the link's address, C{manager/link}.")
-    isReady = Attribute("L{bool}: the handshake is done and nothing has been lost.")
-    load = Attribute("L{int}: how many sessions are pinned to it.")
+    name: str = Attribute("The link's address, C{manager/link}.")
+    isReady: bool = Attribute("The handshake is done and nothing has been lost.")
+    load: int = Attribute("How many sessions are pinned to it.")
 
-    def open(session):
+    def open(session: Session) -> None:
         """
         Pin C{session} and announce it: C{create} with the client's address.
         """
 
-    def adopt(session):
+    def adopt(session: Session | Ghost) -> None:
         """
-        Pin a session that was announced on another link, now lost.
+        Pin a session that was announced on another link, now lost.  Writes nothing.
         """
 
-    def route(session, stanza):
+    def route(session: Session | Ghost, stanza: Stanza) -> None:
         """
         Send C{stanza} for C{session}.  Its C{data} must be in the serialisation
         profile (PROTOCOL section 4.5).
         """
 
-    def fail(session, stanza):
+    def fail(session: Session | Ghost, stanza: Stanza) -> None:
         """
         Return a message that cannot be delivered, so that the server can store it.
         Only before L{close}.
         """
 
-    def close(session):
+    def close(session: Session | Ghost) -> None:
         """
         Tell the server that the session is over, and unpin it.
         """
 
-    def forget(session):
+    def forget(session: Session | Ghost) -> None:
         """
-        Unpin a session that the server itself has ended.
+        Unpin a session that the server itself has ended.  Writes nothing.
         """
 
 
@@ -150,39 +177,40 @@ class ISessionHub(Interface):
     What a session asks of the rest of the program: the router.
     """
 
-    settings = Attribute("L{cmanager.config.ClientSettings}: limits and time-outs.")
-    metrics = Attribute("L{cmanager.metrics.Metrics}.")
+    settings: ClientSettings = Attribute("Limits and time-outs.")
+    metrics: Metrics = Attribute("Counters.")
+    table: Table = Attribute("Where the session is listed; it moves there itself.")
 
-    def host(domain):
+    def host(domain: str | None) -> Host | None:
         """
-        Return the L{Host <cmanager.router.Host>} that serves C{domain}, a prepared
+        Return the L{Host <cmanager.host.Host>} that serves C{domain}, a prepared
         domain or L{None} for the only one; L{None} if there is none.
         """
 
-    def awaitHost(session, host):
+    def awaitHost(session: Session, host: Host) -> None:
         """
         Call C{session.hostReady()} once C{host} has a ready link and a
         configuration, or C{session.hostUnavailable()} after the configured wait.
         """
 
-    def loginFailed(session):
+    def loginFailed(session: Session) -> float:
         """
         Count a failed login of that client's address.
 
         @return: Seconds to make that client wait before it is read again.
         """
 
-    def loginSucceeded(session):
+    def loginSucceeded(session: Session) -> None:
         """
         Forget the failed logins of that client's address.
         """
 
-    def sessionBound(session):
+    def sessionBound(session: Session) -> None:
         """
-        The session has an address: C{session.jid}.
+        The session has an address, C{session.jid}: give it its C{filters}.
         """
 
-    def sessionClosed(session):
+    def sessionClosed(session: Session) -> None:
         """
         Called once, when a session is over and its transport gone.
         """
@@ -195,9 +223,9 @@ class IListener(Interface):
     @see: C{docs/plugins.rst}
     """
 
-    name = Attribute("L{str}: the C{type} of C{[[listener]]} that selects it.")
+    name: str = Attribute("The C{type} of C{[[listener]]} that selects it.")
 
-    def service(reactor, listener, hub):
+    def service(reactor: Any, listener: ListenerSettings, hub: Router) -> IService:
         """
         Make the service that listens.
 
@@ -216,9 +244,9 @@ class ILinkProtocol(Interface):
     Plugin: a protocol that carries sessions to a server.
     """
 
-    name = Attribute("L{str}: the C{protocol} of C{[[server]]} that selects it.")
+    name: str = Attribute("The C{protocol} of C{[[server]]} that selects it.")
 
-    def pool(reactor, server, hub):
+    def pool(reactor: Any, server: ServerSettings, hub: Router) -> IPool:
         """
         Make the links to one server.
 
@@ -234,9 +262,9 @@ class IStanzaFilter(Interface):
     Plugin: looks at, changes or refuses stanzas.
     """
 
-    name = Attribute("L{str}: the C{type} of C{[[filter]]} that selects it.")
+    name: str = Attribute("The C{type} of C{[[filter]]} that selects it.")
 
-    def open(session, options):
+    def open(session: Session, options: Mapping[str, Any]) -> ISessionFilter | None:
         """
         Called once for each session, when it is bound.
 
@@ -256,12 +284,12 @@ class ISessionFilter(Interface):
     stanza with C{internal-server-error}.
     """
 
-    def upstream(stanza):
+    def upstream(stanza: Stanza) -> Stanza | None:
         """
         A stanza from the client, before it goes up.
         """
 
-    def downstream(stanza):
+    def downstream(stanza: Stanza) -> Stanza | None:
         """
         A stanza from the server, before the client gets it.
         """
