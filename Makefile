@@ -1,0 +1,38 @@
+# Needs only make and Python 3.11 or later; each target sets up what it needs in .venv.
+
+PYTHON_ENV = .venv/bin
+DEMO = var/demo
+SOAK_CLIENTS = 5000
+
+.PHONY: help demo test lint soak clean runtime tools
+
+help:
+	@echo "make demo    a connection manager with a server behind it, on this machine"
+	@echo "make test    the gates (ruff, mypy, coverage) and all tests"
+	@echo "make lint    the gates without the tests"
+	@echo "make soak    $(SOAK_CLIENTS) clients at once over TLS; SOAK_CLIENTS=N for another number"
+	@echo "make clean   remove what was built and measured here; $(DEMO) stays"
+
+demo: runtime
+	@mkdir -p $(DEMO)
+	@exec $(PYTHON_ENV)/twistd -n --pidfile= cmanager --demo $(DEMO)
+
+test: tools
+	@$(PYTHON_ENV)/python tests/gates.py
+
+lint: tools
+	@$(PYTHON_ENV)/python tests/gates.py --lint
+
+soak: tools
+	@$(PYTHON_ENV)/python bench/soak.py --clients $(SOAK_CLIENTS)
+
+clean:
+	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .hypothesis .coverage .coverage.* _trial_temp*
+	find . -name __pycache__ -prune -exec rm -rf {} +
+	find . -name dropin.cache -delete
+
+runtime:
+	@sh requirements/install runtime
+
+tools:
+	@sh requirements/install test
