@@ -21,7 +21,7 @@ from zope.interface import Attribute, Interface
 if TYPE_CHECKING:
     from twisted.application.service import IService
 
-    from cmanager.config import ClientSettings, ListenerSettings, ServerSettings
+    from cmanager.settings import ClientSettings, ListenerSettings, ServerSettings
     from cmanager.host import Host, IPool
     from cmanager.metrics import Metrics
     from cmanager.router import Router
@@ -230,7 +230,7 @@ class IListener(Interface):
         Make the service that listens.
 
         @param reactor: Clock and endpoints come from it.
-        @param listener: L{cmanager.config.ListenerSettings}.
+        @param listener: L{cmanager.settings.ListenerSettings}.
         @param hub: The L{cmanager.router.Router}; C{hub.tls} is the certificate store,
             C{hub.limits} the per-address limits, C{hub.openSession(stream)} makes the
             session of a new stream.
@@ -250,7 +250,7 @@ class ILinkProtocol(Interface):
         """
         Make the links to one server.
 
-        @param server: L{cmanager.config.ServerSettings}.
+        @param server: L{cmanager.settings.ServerSettings}.
         @param hub: The L{cmanager.router.Router}, told of what the links receive.
         @return: An L{twisted.application.service.IService} with the attributes and
             methods of L{cmanager.pool.Pool}.

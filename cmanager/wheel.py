@@ -136,11 +136,11 @@ class Wheel:
         Take those that were put off to where they belong now.
         """
         index = position % SLOTS
-        for timer in [t for t in slot if self._position_of(t) % SLOTS != index]:
+        for timer in [t for t in slot if self._positionOf(t) % SLOTS != index]:
             slot.discard(timer)
             self.insert(timer)
 
-    def _position_of(self, timer: Timer) -> int:
+    def _positionOf(self, timer: Timer) -> int:
         # Never behind the hand: that slot is visited next.
         return max(int(timer.due / self.granularity), self._position)
 
@@ -148,7 +148,7 @@ class Wheel:
         """
         For timers: put into the slot of its time.
         """
-        index = self._position_of(timer) % SLOTS
+        index = self._positionOf(timer) % SLOTS
         timer._slot = index
         self._slots[index].add(timer)
 

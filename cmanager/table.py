@@ -1,0 +1,164 @@
+# Copyright the cmanager authors.
+# See LICENSE for details.
+
+"""
+Every session there is, by stream id, by link and by state.  Layer 2; looks at
+no stanza and speaks to nobody.
+
+This is the only place a session changes lists: its C{state} and its C{link} are
+written here and nowhere else, in the same breath as the lists, so that no count
+can drift from the truth.
+"""
+
+from __future__ import annotations
+
+import secrets
+import string
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NewType
+
+from cmanager.errors import LocalError, StreamError
+
+if TYPE_CHECKING:
+    from cmanager.interfaces import ILink
+    from cmanager.session import Session, State
+
+StreamID = NewType("StreamID", str)
+
+STREAM_ID_CHARACTERS = 22
+"""
+22 of 62 characters are 131 random bits: the id is also the only thing that tells
+one session from another at the server.
+"""
+
+_ALPHABET = string.ascii_letters + string.digits
+_WORST_HASH = -(2**31)
+
+
+def javaHash(text: str) -> int:
+    """
+    Return what Java's C{String.hashCode} gives: the server chooses a link by it.
+    """
+    result = 0
+    for unit in memoryview(text.encode("utf-16-le")).cast("H"):
+        result = (31 * result + unit) & 0xFFFFFFFF
+    return result - 2**32 if result >= 2**31 else result
+
+
+class Ghost:
+    """
+    A stream id that the server knows and we do not: what stands in for a session
+    where something must be returned for it.
+
+    @ivar id: The stream id, as the server wrote it.
+    """
+
+    __slots__ = ("id",)
+
+    def __init__(self, id: str) -> None:
+        self.id = StreamID(id)
+
+
+class Table:
+    """
+    All sessions of the process.
+
+    @param capacity: How many there may be at once.
+    @param manager: Our name on the links, which no stream id may hold: it is half a
+        secret (pitfall S-1), and clients see their stream id.
+    """
+
+    def __init__(self, capacity: int, manager: str = "") -> None:
+        self.capacity = capacity
+        self._manager = manager.lower()
+        self._byID: dict[str, Session] = {}
+        self._byLink: dict[ILink, dict[Session, None]] = {}
+        self._byState: dict[State, int] = {}
+        self.get = self._byID.get
+
+    def __len__(self) -> int:
+        return len(self._byID)
+
+    def __iter__(self) -> Iterator[Session]:
+        """
+        Iterate over a copy: sessions may come and go meanwhile.
+        """
+        return iter(list(self._byID.values()))
+
+    def newStreamID(self) -> StreamID:
+        """
+        Return an unguessable id that no session has.
+        """
+        while True:
+            made = "".join(secrets.choice(_ALPHABET) for _ in range(STREAM_ID_CHARACTERS))
+            if self.isUsable(made):
+                return StreamID(made)
+
+    def isUsable(self, streamID: str) -> bool:
+        """
+        Tell whether an id can be given to a new session.
+
+        An id whose Java hash is -2**31 never receives anything (pitfall S-9).
+        """
+        return (
+            streamID not in self._byID
+            and not (self._manager and self._manager in streamID.lower())
+            and javaHash(streamID) != _WORST_HASH
+        )
+
+    def add(self, session: Session) -> None:
+        """
+        List a new session.
+
+        @raise StreamError: C{resource-constraint}; there are as many as there may be.
+        """
+        if session.id in self._byID:
+            raise LocalError("two sessions with one stream id")
+        if len(self._byID) >= self.capacity:
+            raise StreamError(
+                "resource-constraint", "Too many clients.", reason="limits.sessions is reached"
+            )
+        self._byID[session.id] = session
+        self._byState[session.state] = self._byState.get(session.state, 0) + 1
+
+    def move(self, session: Session, state: State) -> None:
+        """
+        Put a session into another state.
+        """
+        if session.id in self._byID:
+            self._byState[session.state] -= 1
+            self._byState[state] = self._byState.get(state, 0) + 1
+        session.state = state
+
+    def pin(self, session: Session, link: ILink | None) -> None:
+        """
+        Pin a session to a link, or to none.
+        """
+        if session.link is not None:
+            others = self._byLink[session.link]
+            del others[session]
+            if not others:
+                del self._byLink[session.link]
+        session.link = link
+        if link is not None:
+            self._byLink.setdefault(link, {})[session] = None
+
+    def remove(self, session: Session) -> None:
+        """
+        Forget a session.  Once: a second time is harmless.
+        """
+        if self._byID.pop(session.id, None) is not None:
+            self.pin(session, None)
+            self._byState[session.state] -= 1
+
+    def pinned(self, link: ILink) -> list[Session]:
+        """
+        Return the sessions on a link, oldest first; a copy.
+        """
+        return list(self._byLink.get(link, ()))
+
+    def counts(self) -> dict[State, int]:
+        """
+        Return how many sessions are in each state; those without any may be missing.
+        """
+        return {state: count for state, count in self._byState.items() if count}
