@@ -1,0 +1,604 @@
+# Copyright the cmanager authors.
+# See LICENSE for details.
+
+"""
+Bytes of an XML stream in; tags, stanzas and texts out.  Layer 1, sans-I/O;
+knows neither transport nor session.
+
+Expat proves that what passes is well-formed and namespace-well-formed; the
+scanner counts bytes before expat sees them, finds the slice of each element, and
+hands out only slices in the serialisation profile (L{cmanager.profile}) that
+stand on their own: whatever a client sends, a link carries nothing else.
+
+A level says at which depth stanzas stand: 1 for a client's stream, 0 for a document
+that is one stanza (RFC 7395), 2 for a link, whose C{<route>} elements hold them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import cache
+from xml.parsers import expat
+
+from cmanager.errors import LocalError, StreamError
+from cmanager.profile import (
+    canonicalise,
+    declarations,
+    isCanonical,
+    rehome,
+    tagOf,
+    textOf,
+    withoutAstral,
+)
+from cmanager.stanza import (
+    CONTENT_NAMESPACES,
+    NS_CLIENT,
+    STANZA_NAMES,
+    Stanza,
+    Tag,
+    escapeAttribute,
+)
+
+# Expat joins namespace, local name and prefix by a character no document can hold.
+_SEPARATOR = "\x0c"
+_WHITE = b" \t\r\n"
+# Expat keeps every name it has ever seen; a parser is given up, between two
+# elements, once it has read so many bytes.
+RENEW_BYTES = 65536
+
+_UNDEFINED_ENTITY = 11
+_UNKNOWN_ENCODING = 18
+_INCORRECT_ENCODING = 19
+
+_TAG = re.compile(rb"""<[^"'>]*+(?:"[^"]*+"[^"'>]*+|'[^']*+'[^"'>]*+)*+>""")
+# What of a start tag can be read; it ends before ">", "<" or an open quote.
+_IN_TAG = re.compile(rb"""[^"'<>]*+(?:"[^"<]*+"[^"'<>]*+|'[^'<]*+'[^"'<>]*+)*+""")
+_NOTHING, _REFERENCE, _MARKUP, _QUOTED, _APOSTROPHED = range(5)
+_ENDS = {
+    _REFERENCE: re.compile(rb"[;<]"),
+    _QUOTED: re.compile(rb'["<]'),
+    _APOSTROPHED: re.compile(rb"['<]"),
+}
+
+
+class Opened:
+    """
+    The start tag of an element above the level.
+    """
+
+    __slots__ = ("tag",)
+
+    def __init__(self, tag: Tag) -> None:
+        self.tag = tag
+
+    def __repr__(self) -> str:
+        return f"<Opened {self.tag.name}>"
+
+
+class Text:
+    """
+    Character data in an element above the level, the outermost excepted.  White
+    space alone is not reported.
+    """
+
+    __slots__ = ("text",)
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def __repr__(self) -> str:
+        return f"<Text of {len(self.text)} characters>"
+
+
+class Closed:
+    """
+    The end of an element above the level.
+
+    @ivar name: Its local name.
+    """
+
+    __slots__ = ("name",)
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __repr__(self) -> str:
+        return f"<Closed {self.name}>"
+
+
+Event = Opened | Stanza | Text | Closed
+
+
+class _Renewed(Exception):
+    """
+    Raised out of a parser to give it up.
+    """
+
+
+class Scanner:
+    """
+    One stream, from its header to its end.  A stream restart is a new scanner.
+
+    @ivar limit: Largest number of bytes of an element: of a stanza at levels 0 and 1,
+        of a C{<route>} with all that is in it at level 2, and of a stream header with
+        what stands before it.  May be changed between two calls.
+    @ivar completed: After L{feed} has raised: the events it had completed before.
+    """
+
+    __slots__ = (
+        "_attributes",
+        "_base",
+        "_bmpOnly",
+        "_boundary",
+        "_buffer",
+        "_content",
+        "_depth",
+        "_events",
+        "_fed",
+        "_inherited",
+        "_isEmpty",
+        "_isLeaf",
+        "_isSpent",
+        "_level",
+        "_lexical",
+        "_maxAttributes",
+        "_maxDepth",
+        "_maxNamespaces",
+        "_name",
+        "_needles",
+        "_parser",
+        "_origin",
+        "_head",
+        "_context",
+        "_scopes",
+        "_start",
+        "_strict",
+        "_unit",
+        "completed",
+        "limit",
+    )
+
+    def __init__(
+        self,
+        level: int,
+        limit: int,
+        *,
+        maxDepth: int = 128,
+        maxAttributes: int = 64,
+        maxNamespaces: int = 32,
+        strict: bool = True,
+        bmpOnly: bool = False,
+        content: frozenset[str] = CONTENT_NAMESPACES,
+    ) -> None:
+        self.limit = limit
+        self.completed: list[Event] = []
+        self._level = level
+        self._maxDepth = level + maxDepth
+        self._maxAttributes = maxAttributes
+        self._maxNamespaces = maxNamespaces
+        self._strict = strict
+        self._bmpOnly = bmpOnly
+        self._content = content
+        self._isSpent = False
+        self._events: list[Event] = []
+        self._depth = 0
+        # Offsets count the bytes the parser was given.  The buffer begins at _base; up to
+        # _fed the parser has it; the element that is measured begins at _unit; up to
+        # _boundary everything has been reported; an open stanza begins at _start.
+        self._buffer: bytes | bytearray = b""
+        self._base = 0
+        self._fed = 0
+        self._unit = 0
+        self._boundary = 0
+        self._start = -1
+        self._origin = 0
+        # What the end of the buffer is in the middle of, and how that begins; see _lex.
+        self._lexical = _NOTHING
+        self._head = b""
+        # A start tag that puts a new parser where this one is between two elements.
+        self._context = b""
+        self._isEmpty = False
+        self._name = ""
+        self._attributes: dict[str, str] = {}
+        self._isLeaf = False
+        # Declarations in force inside each open element above the level, and the prefixes
+        # among them as they look when used.
+        self._scopes: list[Mapping[str, str]] = [{}]
+        self._needles: list[tuple[bytes, ...]] = [()]
+        self._parser: expat.XMLParserType | None = None
+
+    @property
+    def pending(self) -> bool:
+        """
+        An element has begun that is not complete, or bytes wait for more.
+        """
+        return len(self._buffer) > 0 or self._depth > 1
+
+    def feed(self, data: bytes) -> list[Event]:
+        """
+        Consume bytes from the peer and report what they completed.
+
+        @param data: Any split of the stream; may be empty, may end inside a tag.
+        @return: Complete events in wire order, often none.
+        @raise StreamError: C{not-well-formed}, C{restricted-xml} (RFC 6120 section
+            11.1), C{unsupported-encoding}, C{bad-format} for text where only elements
+            may stand, C{invalid-namespace} for a document without one, or
+            C{policy-violation} once a limit is passed.  What was complete before is in
+            C{completed}; further calls raise L{LocalError}.
+        """
+        if self._isSpent:
+            raise LocalError("a scanner was fed after its error")
+        try:
+            self._feed(data)
+        except expat.ExpatError as error:
+            failure = self._translated(error)
+        except StreamError as error:
+            failure = error
+        else:
+            events = self._events
+            if events:
+                self._events = []
+            return events
+        self._isSpent = True
+        self.completed = self._events
+        self._events = []
+        self._parser = None
+        self._buffer = b""
+        raise failure
+
+    def _feed(self, data: bytes) -> None:
+        isLexed = False
+        buffer = self._buffer
+        if buffer:
+            assert isinstance(buffer, bytearray)
+            buffer += data
+            if self._lexical:
+                isLexed = self._lex(data)
+                if not isLexed and self._base + len(buffer) - self._unit <= self.limit:
+                    return
+        else:
+            if self._depth <= 1:
+                data = data.lstrip(_WHITE)
+            if not data:
+                return
+            if self._parser is None:
+                self._begin(data)
+            self._buffer = data
+            self._base = self._fed
+        while True:
+            buffer = self._buffer
+            base = self._base
+            fed = self._fed
+            end = base + len(buffer)
+            stop = self._unit + self.limit
+            stop = end if end <= stop else max(stop, fed)
+            try:
+                self._parser.Parse(buffer[fed - base : stop - base])
+            except _Renewed:
+                self._renew()
+                continue
+            self._fed = stop
+            if stop == end:
+                break
+            self._skipWhite()
+            if self._unit + self.limit <= stop:
+                raise StreamError("policy-violation", "an element is too large")
+        if (self._boundary if self._start < 0 else self._start) != end:
+            self._skipWhite()
+        keep = self._boundary if self._start < 0 else self._start
+        if keep == end:
+            self._buffer = b""
+            self._lexical = _NOTHING
+            return
+        if not isinstance(buffer, bytearray):
+            self._buffer = bytearray(buffer[keep - base :])
+        elif keep != base:
+            del buffer[: keep - base]
+        self._base = keep
+        if not isLexed:
+            self._lexical = _NOTHING
+            self._lex(data)
+
+    def _begin(self, data: bytes) -> None:
+        # RFC 6120 section 11.6: UTF-8 alone, and no byte order mark.
+        if data[0] in b"\x00\xfe\xff":
+            raise StreamError("unsupported-encoding")
+        if data[0] != 0x3C:
+            raise StreamError("not-well-formed", reason="something before the first tag")
+        self._parser = self._makeParser()
+        self._listen(self._parser)
+
+    def _makeParser(self) -> expat.XMLParserType:
+        parser = expat.ParserCreate("UTF-8", _SEPARATOR)
+        parser.namespace_prefixes = True
+        # Expat from 2.6 on delays what a short read completes.
+        defer = getattr(parser, "SetReparseDeferralEnabled", None)
+        if defer is not None:
+            defer(False)
+        return parser
+
+    def _listen(self, parser: expat.XMLParserType) -> None:
+        parser.StartElementHandler = self._started
+        parser.EndElementHandler = self._ended
+        parser.StartDoctypeDeclHandler = self._restricted
+        parser.XmlDeclHandler = self._declared
+        if self._strict:
+            parser.CommentHandler = self._restricted
+            parser.ProcessingInstructionHandler = self._restricted
+
+    def _renew(self) -> None:
+        parser = self._makeParser()
+        parser.Parse(self._context)
+        self._listen(parser)
+        self._parser = parser
+        self._buffer = self._buffer[self._boundary - self._base :]
+        self._origin = self._base = self._fed = self._unit = self._boundary = len(self._context)
+
+    def _translated(self, error: expat.ExpatError) -> StreamError:
+        if error.code == _UNDEFINED_ENTITY:
+            return StreamError("restricted-xml", reason="an entity reference")
+        if error.code in (_UNKNOWN_ENCODING, _INCORRECT_ENCODING) or (
+            self._depth == 0 and self._buffer[:2] == b"<\x00"
+        ):
+            return StreamError("unsupported-encoding")
+        return StreamError("not-well-formed", reason=expat.ErrorString(error.code))
+
+    def _skipWhite(self) -> None:
+        # White space between elements belongs to none of them and is not kept.
+        if self._start >= 0 or self._depth > 1:
+            return
+        buffer = self._buffer
+        offset = self._boundary - self._base
+        if buffer[offset] == 0x3C:
+            return
+        rest = buffer[offset:].lstrip(_WHITE)
+        if rest and rest[0] != 0x3C:
+            raise StreamError("bad-format", reason="text between elements")
+        self._boundary = self._unit = self._base + len(buffer) - len(rest)
+
+    def _lex(self, data: bytes) -> bool:
+        """
+        Follow what the end of the input is in the middle of.
+
+        Expat reads an unfinished tag anew with each call, so that many small reads
+        of a large one would cost the square of its length: such bytes are held back
+        until there is something in them that can finish it.
+
+        @return: L{False} if C{data} finishes nothing that was open before.
+        """
+        position = 0
+        state = self._lexical
+        if state:
+            if len(self._head) < 9:
+                self._head += data[: 9 - len(self._head)]
+                self._refuse()
+            while True:
+                if state == _MARKUP:
+                    position = _IN_TAG.match(data, position).end()
+                    if position == len(data):
+                        break
+                    if data[position] in b"<>":
+                        break
+                    state = _QUOTED if data[position] == 0x22 else _APOSTROPHED
+                    position += 1
+                found = _ENDS[state].search(data, position)
+                if found is None:
+                    position = len(data)
+                    break
+                position = found.start()
+                if data[position] in b"<;":
+                    break
+                state = _MARKUP
+                position += 1
+            if position == len(data):
+                self._lexical = state
+                return False
+        self._lexical = _NOTHING
+        tag = data.rfind(b"<", position)
+        if tag >= 0:
+            position = _IN_TAG.match(data, tag + 1).end()
+            if position == len(data):
+                self._lexical = _MARKUP
+            elif data[position] != 0x3E:
+                self._lexical = _QUOTED if data[position] == 0x22 else _APOSTROPHED
+            if self._lexical:
+                self._head = bytes(data[tag : tag + 9])
+                self._refuse()
+                return True
+        reference = data.rfind(b"&", position)
+        if reference >= 0 and data.find(b";", reference) < 0:
+            self._lexical = _REFERENCE
+            self._head = b"&........"
+        return True
+
+    def _refuse(self) -> None:
+        # Nobody need wait for the end of a comment to refuse it.
+        head = self._head
+        if self._strict and (
+            (head[:2] == b"<!" and not b"<![CDATA[".startswith(head))
+            or (
+                head[:2] == b"<?"
+                and (self._depth > 0 or not head.startswith(b"<?xml"[: len(head)]))
+            )
+        ):
+            raise StreamError("restricted-xml")
+
+    # Called by expat.
+
+    def _restricted(self, *ignored: object) -> None:
+        raise StreamError("restricted-xml")
+
+    def _declared(self, version: str, encoding: str | None, standalone: int) -> None:
+        if encoding is not None and encoding.upper() != "UTF-8":
+            raise StreamError("unsupported-encoding")
+        if version != "1.0":
+            raise StreamError("not-well-formed", reason="not XML 1.0")
+
+    def _started(self, name: str, attributes: dict[str, str]) -> None:
+        depth = self._depth
+        self._depth = depth + 1
+        if len(attributes) > self._maxAttributes:
+            raise StreamError("policy-violation", "too many attributes")
+        if depth > self._level:
+            if depth >= self._maxDepth:
+                raise StreamError("policy-violation", "elements are nested too deeply")
+            self._isLeaf = False
+            return
+        offset = self._parser.CurrentByteIndex
+        if depth:
+            if offset != self._boundary:
+                self._between(offset, depth)
+            if depth == 1:
+                self._unit = offset
+        if depth == self._level:
+            self._start = offset
+            self._isLeaf = True
+            self._name = name
+            self._attributes = attributes
+        else:
+            self._openTag(name, attributes, offset)
+
+    def _openTag(self, name: str, attributes: dict[str, str], offset: int) -> None:
+        start = offset - self._base
+        end = _TAG.match(self._buffer, start).end()
+        raw = bytes(self._buffer[start:end])
+        self._isEmpty = raw.endswith(b"/>")
+        self._boundary = self._base + end
+        uri, local, prefix = _split(name)
+        namespaces: dict[str, str] = {}
+        scope = self._scopes[-1]
+        needles = self._needles[-1]
+        if b"xmlns" in raw:
+            namespaces = tagOf(raw)[2]
+            if len(namespaces) > self._maxNamespaces:
+                raise StreamError("policy-violation", "too many namespace declarations")
+            scope = {**scope, **namespaces}
+            needles = tuple(f"{prefix}:".encode() for prefix in scope if prefix)
+            if scope.get("", "") not in self._content:
+                # Is in everything: whatever stands here needs its namespace written.
+                needles += (b"",)
+        if self._depth == 1:
+            self._unit = self._boundary
+            self._context = _contextTag(local, prefix, namespaces)
+        self._scopes.append(scope)
+        self._needles.append(needles)
+        tag = Tag(local, uri, prefix, _plain(attributes), namespaces)
+        self._events.append(Opened(tag))
+
+    def _between(self, offset: int, depth: int) -> None:
+        gap = bytes(self._buffer[self._boundary - self._base : offset - self._base])
+        if not gap.strip(_WHITE):
+            return
+        text = textOf(gap)
+        if not text.strip():
+            return
+        if depth < 2:
+            raise StreamError("bad-format", reason="text between elements")
+        self._events.append(Text(text))
+
+    def _ended(self, name: str) -> None:
+        depth = self._depth = self._depth - 1
+        level = self._level
+        if depth > level:
+            return
+        base = self._base
+        offset = self._parser.CurrentByteIndex
+        if depth == level:
+            self._boundary = self._finish(offset - base) + base
+            self._start = -1
+        else:
+            if not self._isEmpty:
+                if offset != self._boundary:
+                    self._between(offset, depth + 1)
+                self._boundary = self._buffer.index(b">", offset - base) + 1 + base
+            self._isEmpty = False
+            self._scopes.pop()
+            self._needles.pop()
+            self._events.append(Closed(_split(name)[1]))
+        if depth <= 1:
+            self._unit = self._boundary
+            if depth and self._boundary - self._origin > RENEW_BYTES:
+                raise _Renewed
+
+    def _finish(self, index: int) -> int:
+        buffer = self._buffer
+        start = self._start - self._base
+        end = 0
+        if self._isLeaf:
+            # The event of <x/> is placed behind it, that of <x></x> before its end tag.
+            end = _TAG.match(buffer, start).end()
+        if not end or buffer[end - 2] != 0x2F:
+            end = buffer.index(b">", index) + 1
+        data = bytes(buffer[start:end])
+        if data.count(b"xmlns") > self._maxNamespaces and declarations(data) > self._maxNamespaces:
+            raise StreamError("policy-violation", "too many namespace declarations")
+        uri, local, prefix = _split(self._name)
+        attributes = _plain(self._attributes)
+        scope = self._scopes[-1]
+        drop: frozenset[str] = frozenset()
+        if uri in self._content and uri != NS_CLIENT and prefix is None:
+            if not self._level and not uri:
+                raise StreamError("invalid-namespace")
+            if not self._strict and (local in STANZA_NAMES or not uri):
+                drop = self._content - {NS_CLIENT}
+                uri = NS_CLIENT
+            elif uri == scope.get("", ""):
+                uri = NS_CLIENT
+        if not isCanonical(data) or (drop and _dropping(drop).search(data)):
+            data = canonicalise(data, scope, drop=drop)
+        else:
+            for needle in self._needles[-1]:
+                if needle in data:
+                    data = rehome(data, scope)
+                    break
+        if self._bmpOnly:
+            data, attributes = _inBMP(data, attributes)
+        self._attributes = {}
+        self._events.append(Stanza(local, uri, attributes, data))
+        return end
+
+
+def _split(name: str) -> tuple[str, str, str | None]:
+    parts = name.split(_SEPARATOR)
+    if len(parts) == 1:
+        return "", name, None
+    return parts[0], parts[1], parts[2] if len(parts) == 3 else None
+
+
+def _plain(attributes: dict[str, str]) -> dict[str, str]:
+    if _SEPARATOR not in "".join(attributes):
+        return attributes
+    plain: dict[str, str] = {}
+    for name, value in attributes.items():
+        _, local, prefix = _split(name)
+        plain[f"{prefix}:{local}" if prefix else local] = value
+    return plain
+
+
+def _contextTag(local: str, prefix: str | None, namespaces: Mapping[str, str]) -> bytes:
+    name = f"{prefix}:{local}" if prefix else local
+    tag = b"<" + name.encode()
+    for declared, uri in namespaces.items():
+        key = f"xmlns:{declared}" if declared else "xmlns"
+        tag += b' %s="%s"' % (key.encode(), escapeAttribute(uri))
+    return tag + b">"
+
+
+@cache
+def _dropping(drop: frozenset[str]) -> re.Pattern[bytes]:
+    return re.compile(b' xmlns="(?:%s)"' % b"|".join(re.escape(escapeAttribute(x)) for x in drop))
+
+
+def _inBMP(data: bytes, attributes: dict[str, str]) -> tuple[bytes, dict[str, str]]:
+    replaced = withoutAstral(data)
+    if replaced == data:
+        return data, attributes
+    try:
+        # Two names that differed may be the same now.
+        expat.ParserCreate("UTF-8", _SEPARATOR).Parse(replaced, True)
+    except expat.ExpatError:
+        raise StreamError("not-well-formed", reason="ambiguous without astral characters") from None
+    return replaced, {
+        name: withoutAstral(value.encode()).decode() for name, value in attributes.items()
+    }
