@@ -42,14 +42,21 @@ _HOST = r"\[[0-9A-Fa-f:.%]+\]|[^\s:\[\]/@]+"
 _ADDRESS = re.compile(rf"({_HOST}):([0-9]{{1,5}})")
 
 
-def _isAddress(value: str) -> bool:
+def isAddress(value: str) -> bool:
+    """
+    Tell whether C{value} is C{HOST:PORT} or C{[IPv6]:PORT}.
+    """
     match = _ADDRESS.fullmatch(value)
     return match is not None and 1 <= int(match.group(2)) <= 65535
 
 
-def _isEndpoint(value: str) -> bool:
+def isEndpoint(value: str) -> bool:
+    """
+    Tell whether C{value} looks like the string of a server endpoint.  Whether there
+    is such an endpoint, only Twisted knows.
+    """
     match = re.fullmatch(
-        r"(?:[a-z][a-z0-9]*:)*?(?:(tcp6?):(?:port=)?([0-9]+)|[a-z0-9]+:.+)(:.*)?", value
+        r"(tcp6?):(?:port=)?([0-9]{1,5})(?::.+)?|(?!tcp6?:)[a-z][a-z0-9]*:.+", value
     )
     if match is None:
         return False
@@ -66,9 +73,9 @@ Label = Annotated[
 Domain = Annotated[
     str, matching(r"[^\s@/:\"'<>&\x00-\x20.]+(\.[^\s@/:\"'<>&\x00-\x20.]+)*\.?", "a domain name")
 ]
-Address = Annotated[str, Accepted('like "xmpp.example.org:5262" or "[::1]:5262"', _isAddress)]
+Address = Annotated[str, Accepted('like "xmpp.example.org:5262" or "[::1]:5262"', isAddress)]
 Endpoint = Annotated[
-    str, Accepted('an endpoint like "tcp:5222" or "unix:/run/cmanager.sock"', _isEndpoint)
+    str, Accepted('an endpoint like "tcp:5222" or "unix:/run/cmanager.sock"', isEndpoint)
 ]
 Variable = Annotated[str, matching("[A-Za-z_][A-Za-z0-9_]*", "the name of a variable")]
 
