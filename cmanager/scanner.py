@@ -22,6 +22,7 @@ from functools import cache
 from xml.parsers import expat
 
 from cmanager.errors import LocalError, StreamError
+from cmanager.markup import OpenMarkup
 from cmanager.profile import (
     canonicalise,
     declarations,
@@ -38,6 +39,7 @@ from cmanager.stanza import (
     Stanza,
     Tag,
     escapeAttribute,
+    rootTagEnd,
 )
 
 # Expat joins namespace, local name and prefix by a character no document can hold.
@@ -50,16 +52,6 @@ RENEW_BYTES = 65536
 _UNDEFINED_ENTITY = 11
 _UNKNOWN_ENCODING = 18
 _INCORRECT_ENCODING = 19
-
-_TAG = re.compile(rb"""<[^"'>]*+(?:"[^"]*+"[^"'>]*+|'[^']*+'[^"'>]*+)*+>""")
-# What of a start tag can be read; it ends before ">", "<" or an open quote.
-_IN_TAG = re.compile(rb"""[^"'<>]*+(?:"[^"<]*+"[^"'<>]*+|'[^'<]*+'[^"'<>]*+)*+""")
-_NOTHING, _REFERENCE, _MARKUP, _QUOTED, _APOSTROPHED = range(5)
-_ENDS = {
-    _REFERENCE: re.compile(rb"[;<]"),
-    _QUOTED: re.compile(rb'["<]'),
-    _APOSTROPHED: re.compile(rb"['<]"),
-}
 
 
 class Opened:
@@ -133,24 +125,22 @@ class Scanner:
         "_boundary",
         "_buffer",
         "_content",
+        "_context",
         "_depth",
         "_events",
         "_fed",
-        "_inherited",
         "_isEmpty",
         "_isLeaf",
         "_isSpent",
         "_level",
-        "_lexical",
+        "_markup",
         "_maxAttributes",
         "_maxDepth",
         "_maxNamespaces",
         "_name",
         "_needles",
-        "_parser",
         "_origin",
-        "_head",
-        "_context",
+        "_parser",
         "_scopes",
         "_start",
         "_strict",
@@ -193,9 +183,8 @@ class Scanner:
         self._boundary = 0
         self._start = -1
         self._origin = 0
-        # What the end of the buffer is in the middle of, and how that begins; see _lex.
-        self._lexical = _NOTHING
-        self._head = b""
+        # Of the end of the buffer; None while that is empty.
+        self._markup: OpenMarkup | None = None
         # A start tag that puts a new parser where this one is between two elements.
         self._context = b""
         self._isEmpty = False
@@ -248,14 +237,14 @@ class Scanner:
         raise failure
 
     def _feed(self, data: bytes) -> None:
-        isLexed = False
+        isFollowed = False
         buffer = self._buffer
-        if buffer:
-            assert isinstance(buffer, bytearray)
+        if isinstance(buffer, bytearray):
             buffer += data
-            if self._lexical:
-                isLexed = self._lex(data)
-                if not isLexed and self._base + len(buffer) - self._unit <= self.limit:
+            markup = self._markup
+            if markup is not None and markup.isOpen:
+                isFollowed = markup.goOn(data, self._depth == 0)
+                if not isFollowed and self._base + len(buffer) - self._unit <= self.limit:
                     return
         else:
             if self._depth <= 1:
@@ -266,13 +255,27 @@ class Scanner:
                 self._begin(data)
             self._buffer = data
             self._base = self._fed
+        end = self._parse()
+        keep = self._boundary if self._start < 0 else self._start
+        if keep == end:
+            self._buffer = b""
+            self._markup = None
+        else:
+            self._keep(data, isFollowed)
+
+    def _parse(self) -> int:
+        """
+        Give expat what of the buffer it has not had, and return the buffer's end.
+        """
         while True:
             buffer = self._buffer
             base = self._base
             fed = self._fed
             end = base + len(buffer)
             stop = self._unit + self.limit
+            # The limit may have been lowered meanwhile.
             stop = end if end <= stop else max(stop, fed)
+            assert self._parser is not None, "made by _begin"
             try:
                 self._parser.Parse(buffer[fed - base : stop - base])
             except _Renewed:
@@ -280,25 +283,31 @@ class Scanner:
                 continue
             self._fed = stop
             if stop == end:
-                break
+                return end
             self._skipWhite()
             if self._unit + self.limit <= stop:
                 raise StreamError("policy-violation", "an element is too large")
-        if (self._boundary if self._start < 0 else self._start) != end:
-            self._skipWhite()
-        keep = self._boundary if self._start < 0 else self._start
-        if keep == end:
+
+    def _keep(self, data: bytes, isFollowed: bool) -> None:
+        """
+        Drop all of the buffer but what later bytes will complete.
+        """
+        self._skipWhite()
+        buffer = self._buffer
+        keep = (self._boundary if self._start < 0 else self._start) - self._base
+        self._base += keep
+        if isinstance(buffer, bytearray):
+            del buffer[:keep]
+        else:
+            self._buffer = bytearray(buffer[keep:])
+        if not self._buffer:
             self._buffer = b""
-            self._lexical = _NOTHING
+            self._markup = None
             return
-        if not isinstance(buffer, bytearray):
-            self._buffer = bytearray(buffer[keep - base :])
-        elif keep != base:
-            del buffer[: keep - base]
-        self._base = keep
-        if not isLexed:
-            self._lexical = _NOTHING
-            self._lex(data)
+        if not isFollowed:
+            if self._markup is None:
+                self._markup = OpenMarkup(self._strict)
+            self._markup.begin(data, self._depth == 0)
 
     def _begin(self, data: bytes) -> None:
         # RFC 6120 section 11.6: UTF-8 alone, and no byte order mark.
@@ -357,73 +366,6 @@ class Scanner:
             raise StreamError("bad-format", reason="text between elements")
         self._boundary = self._unit = self._base + len(buffer) - len(rest)
 
-    def _lex(self, data: bytes) -> bool:
-        """
-        Follow what the end of the input is in the middle of.
-
-        Expat reads an unfinished tag anew with each call, so that many small reads
-        of a large one would cost the square of its length: such bytes are held back
-        until there is something in them that can finish it.
-
-        @return: L{False} if C{data} finishes nothing that was open before.
-        """
-        position = 0
-        state = self._lexical
-        if state:
-            if len(self._head) < 9:
-                self._head += data[: 9 - len(self._head)]
-                self._refuse()
-            while True:
-                if state == _MARKUP:
-                    position = _IN_TAG.match(data, position).end()
-                    if position == len(data):
-                        break
-                    if data[position] in b"<>":
-                        break
-                    state = _QUOTED if data[position] == 0x22 else _APOSTROPHED
-                    position += 1
-                found = _ENDS[state].search(data, position)
-                if found is None:
-                    position = len(data)
-                    break
-                position = found.start()
-                if data[position] in b"<;":
-                    break
-                state = _MARKUP
-                position += 1
-            if position == len(data):
-                self._lexical = state
-                return False
-        self._lexical = _NOTHING
-        tag = data.rfind(b"<", position)
-        if tag >= 0:
-            position = _IN_TAG.match(data, tag + 1).end()
-            if position == len(data):
-                self._lexical = _MARKUP
-            elif data[position] != 0x3E:
-                self._lexical = _QUOTED if data[position] == 0x22 else _APOSTROPHED
-            if self._lexical:
-                self._head = bytes(data[tag : tag + 9])
-                self._refuse()
-                return True
-        reference = data.rfind(b"&", position)
-        if reference >= 0 and data.find(b";", reference) < 0:
-            self._lexical = _REFERENCE
-            self._head = b"&........"
-        return True
-
-    def _refuse(self) -> None:
-        # Nobody need wait for the end of a comment to refuse it.
-        head = self._head
-        if self._strict and (
-            (head[:2] == b"<!" and not b"<![CDATA[".startswith(head))
-            or (
-                head[:2] == b"<?"
-                and (self._depth > 0 or not head.startswith(b"<?xml"[: len(head)]))
-            )
-        ):
-            raise StreamError("restricted-xml")
-
     # Called by expat.
 
     def _restricted(self, *ignored: object) -> None:
@@ -445,6 +387,7 @@ class Scanner:
                 raise StreamError("policy-violation", "elements are nested too deeply")
             self._isLeaf = False
             return
+        assert self._parser is not None, "it calls"
         offset = self._parser.CurrentByteIndex
         if depth:
             if offset != self._boundary:
@@ -461,7 +404,7 @@ class Scanner:
 
     def _openTag(self, name: str, attributes: dict[str, str], offset: int) -> None:
         start = offset - self._base
-        end = _TAG.match(self._buffer, start).end()
+        end = rootTagEnd(self._buffer, start)
         raw = bytes(self._buffer[start:end])
         self._isEmpty = raw.endswith(b"/>")
         self._boundary = self._base + end
@@ -503,6 +446,7 @@ class Scanner:
         if depth > level:
             return
         base = self._base
+        assert self._parser is not None, "it calls"
         offset = self._parser.CurrentByteIndex
         if depth == level:
             self._boundary = self._finish(offset - base) + base
@@ -527,7 +471,7 @@ class Scanner:
         end = 0
         if self._isLeaf:
             # The event of <x/> is placed behind it, that of <x></x> before its end tag.
-            end = _TAG.match(buffer, start).end()
+            end = rootTagEnd(buffer, start)
         if not end or buffer[end - 2] != 0x2F:
             end = buffer.index(b">", index) + 1
         data = bytes(buffer[start:end])

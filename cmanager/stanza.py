@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from attrs import field, frozen
 
-from cmanager.errors import StanzaError, StreamError
+from cmanager.errors import LocalError, StanzaError, StreamError
 
 if TYPE_CHECKING:
     from twisted.words.xish.domish import Element
@@ -111,23 +111,31 @@ class Stanza:
         Return this stanza with attributes of its root set, or taken off where
         the value is L{None}.  The rest of the bytes stays as it is.
 
-        @raise StreamError: C{not-well-formed} where the root tag is not in the
-            serialisation profile (an internal slip; scanners only hand out
-            stanzas whose root is).
+        @param changes: By name as in C{attributes}.  A prefix must be declared in
+            the stanza, or be C{xml}.
+        @raise LocalError: The root tag is not in the serialisation profile; scanners
+            only hand out stanzas whose root is.
         """
         end = rootTagEnd(self.data)
-        head = self.data[:end]
-        attributes = dict(self.attributes)
-        added = b""
-        for name, value in changes.items():
-            attributes.pop(name, None)
-            head = re.sub(rb'\s%s="[^"]*"' % re.escape(name.encode()), b"", head, count=1)
+        tail = end - 2 if self.data[end - 2] == 0x2F else end - 1
+        name = _NAME.match(self.data)
+        position = name.end() if name else 0
+        parts = [self.data[:position]]
+        for attribute in _ATTRIBUTE.finditer(self.data, position, tail):
+            if attribute.start() != position:
+                break
+            position = attribute.end()
+            if attribute[1].decode() not in changes:
+                parts.append(attribute[0])
+        if position != tail:
+            raise LocalError("a start tag is not in the serialisation profile")
+        attributes = {key: value for key, value in self.attributes.items() if key not in changes}
+        for key, value in changes.items():
             if value is not None:
-                attributes[name] = value
-                added += b' %s="%s"' % (name.encode(), escapeAttribute(value))
-        tail = b"/>" if head.endswith(b"/>") else b">"
-        head = head[: -len(tail)].rstrip() + added + tail
-        return Stanza(self.name, self.namespace, attributes, head + self.data[end:])
+                attributes[key] = value
+                parts.append(b' %s="%s"' % (key.encode(), escapeAttribute(value)))
+        parts.append(self.data[tail:])
+        return Stanza(self.name, self.namespace, attributes, b"".join(parts))
 
     def element(self) -> Element:
         """
@@ -136,7 +144,6 @@ class Stanza:
 
         @raise LocalError: C{data} is not one well-formed element.
         """
-        from cmanager.errors import LocalError
         from twisted.words.xish import domish
 
         roots: list[Element] = []
@@ -144,29 +151,38 @@ class Stanza:
         stream.DocumentStartEvent = lambda root: None
         stream.DocumentEndEvent = lambda: None
         stream.ElementEvent = roots.append
-        stream.parse(
-            b"<x xmlns='%s' xmlns:stream='%s'>%s</x>"
-            % (NS_CLIENT.encode(), NS_STREAMS.encode(), self.data)
-        )
+        try:
+            stream.parse(
+                b"<x xmlns='%s' xmlns:stream='%s'>%s</x>"
+                % (NS_CLIENT.encode(), NS_STREAMS.encode(), self.data)
+            )
+        except domish.ParserError as error:
+            raise LocalError(f"a stanza is not well-formed: {error}") from None
         if len(roots) != 1:
             raise LocalError("a stanza holds other than one element")
         return roots[0]
 
 
-_ROOT_TAG = re.compile(rb"""<[^"'>]*(?:"[^"]*"[^"'>]*|'[^']*'[^"'>]*)*>""")
+_NAME = re.compile(rb"<[^\s/>]+")
+_ATTRIBUTE = re.compile(rb' ([^\s="/>]+)="[^"]*"')
+_TAG = re.compile(rb"""<[^"'>]*+(?:"[^"]*+"[^"'>]*+|'[^']*+'[^"'>]*+)*+>""")
 _TEXT_ESCAPES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "\r": "&#13;"}
 _ATTRIBUTE_ESCAPES = {**_TEXT_ESCAPES, '"': "&quot;", "\t": "&#9;", "\n": "&#10;"}
-_TEXT_SPECIAL = re.compile("[&<>\r]")
-_ATTRIBUTE_SPECIAL = re.compile('[&<>"\t\n\r]')
+# What is no character of XML at all becomes U+FFFD: one would end a link.
+_ILLEGAL = "\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff"
+_TEXT_SPECIAL = re.compile(f"[&<>\r{_ILLEGAL}]")
+_ATTRIBUTE_SPECIAL = re.compile(f'[&<>"\t\n\r{_ILLEGAL}]')
 
 
-def rootTagEnd(data: bytes) -> int:
+def rootTagEnd(data: bytes | bytearray, start: int = 0) -> int:
     """
-    Return the offset just behind the start tag C{data} begins with.
+    Return the offset just behind the tag that begins at C{start}.
+
+    @raise LocalError: There is none, or not all of it.
     """
-    match = _ROOT_TAG.match(data)
+    match = _TAG.match(data, start)
     if match is None:
-        raise StreamError("not-well-formed", reason="an element without a start tag")
+        raise LocalError("no tag where one was expected")
     return match.end()
 
 
@@ -175,7 +191,7 @@ def escapeText(text: str) -> bytes:
     Encode character data in the serialisation profile.
     """
     if _TEXT_SPECIAL.search(text):
-        text = _TEXT_SPECIAL.sub(lambda m: _TEXT_ESCAPES[m.group()], text)
+        text = _TEXT_SPECIAL.sub(lambda m: _TEXT_ESCAPES.get(m.group(), "\ufffd"), text)
     return text.encode()
 
 
@@ -185,7 +201,7 @@ def escapeAttribute(value: str) -> bytes:
     profile.
     """
     if _ATTRIBUTE_SPECIAL.search(value):
-        value = _ATTRIBUTE_SPECIAL.sub(lambda m: _ATTRIBUTE_ESCAPES[m.group()], value)
+        value = _ATTRIBUTE_SPECIAL.sub(lambda m: _ATTRIBUTE_ESCAPES.get(m.group(), "\ufffd"), value)
     return value.encode()
 
 
@@ -233,7 +249,7 @@ def bounce(stanza: Stanza, error: StanzaError, *, swap: bool = True) -> bytes | 
         of ours, whose own address the answer need not name.
     """
     kind = stanza.attributes.get("type")
-    if stanza.name not in STANZA_NAMES or kind == "error":
+    if stanza.name not in STANZA_NAMES or stanza.namespace != NS_CLIENT or kind == "error":
         return None
     if stanza.name == "iq" and kind not in ("get", "set"):
         return None

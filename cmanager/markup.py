@@ -1,0 +1,121 @@
+# Copyright the cmanager authors.
+# See LICENSE for details.
+
+"""
+What the end of unfinished input is in the middle of.  Layer 1, pure.
+
+Expat reads an unfinished token anew with each call, so that many small reads of a
+large start tag would cost the square of its length.  L{OpenMarkup} tells whether new
+bytes can finish what is open, in one pass over them; until they can, the scanner
+keeps them to itself.  It may be wrong only in saying that they can: text that is no
+well-formed XML, or in a CDATA section, is for expat to judge.
+"""
+
+from __future__ import annotations
+
+import re
+
+from cmanager.errors import StreamError
+
+# Stops before what is not part of an open tag: its end, or a quote that is not closed.
+_IN_TAG = re.compile(rb"""[^"'<>]*+(?:"[^"<]*+"[^"'<>]*+|'[^'<]*+'[^"'<>]*+)*+""")
+# No well-formed quoted value holds "<": where one stands, something else was open.
+_ENDS = {b'"': re.compile(rb'["<]'), b"'": re.compile(rb"['<]"), b"&": re.compile(rb"[;<]")}
+_HEAD_BYTES = 9
+_CDATA = b"<![CDATA["
+_DECLARATION = b"<?xml"
+
+
+class OpenMarkup:
+    """
+    The tag or reference that the input has begun and not finished.
+
+    @ivar isOpen: There is one.
+    """
+
+    __slots__ = ("_head", "_strict", "_within", "isOpen")
+
+    def __init__(self, strict: bool) -> None:
+        self._strict = strict
+        self.isOpen = False
+        # b"" in a tag, b"&" in a reference, or the quote a value began with.
+        self._within = b""
+        self._head = b""
+
+    def begin(self, data: bytes, inProlog: bool) -> None:
+        """
+        Look for what C{data} leaves open, given that nothing was before.
+
+        @param inProlog: No start tag has been read: an XML declaration may come.
+        @raise StreamError: C{restricted-xml} where a comment, a processing instruction
+            or a DTD has begun: nobody need wait for its end.
+        """
+        self.isOpen = False
+        self._find(data, 0, inProlog)
+
+    def goOn(self, data: bytes, inProlog: bool) -> bool:
+        """
+        Follow what is open through C{data}.
+
+        @return: L{False} if C{data} cannot finish it.
+        @raise StreamError: As L{begin}.
+        """
+        if len(self._head) < _HEAD_BYTES and self._within != b"&":
+            self._head += data[: _HEAD_BYTES - len(self._head)]
+            self._refuse(inProlog)
+        position = 0
+        while True:
+            if self._within:
+                found = _ENDS[self._within].search(data, position)
+                if found is None:
+                    return False
+                position = found.start()
+                if data[position] in b"<;":
+                    break
+                self._within = b""
+                position += 1
+            position = _tagPart(data, position)
+            if position == len(data):
+                return False
+            if data[position] in b"<>":
+                break
+            self._within = data[position : position + 1]
+            position += 1
+        self.isOpen = False
+        self._find(data, position, inProlog)
+        return True
+
+    def _find(self, data: bytes, position: int, inProlog: bool) -> None:
+        tag = data.rfind(b"<", position)
+        if tag >= 0:
+            position = _tagPart(data, tag + 1)
+            within = data[position : position + 1]
+            if within != b">":
+                self.isOpen = True
+                self._within = within
+                self._head = data[tag : tag + _HEAD_BYTES]
+                self._refuse(inProlog)
+                return
+        reference = data.rfind(b"&", position)
+        if reference >= 0 and data.find(b";", reference) < 0:
+            self.isOpen = True
+            self._within = b"&"
+
+    def _refuse(self, inProlog: bool) -> None:
+        head = self._head
+        if not self._strict:
+            return
+        if head.startswith(b"<!"):
+            allowed = _CDATA
+        elif head.startswith(b"<?"):
+            allowed = _DECLARATION if inProlog else b""
+        else:
+            return
+        if not (allowed.startswith(head) or (head.startswith(allowed) and allowed)):
+            raise StreamError("restricted-xml")
+
+
+def _tagPart(data: bytes, position: int) -> int:
+    found = _IN_TAG.match(data, position)
+    assert found is not None, "matches the empty string"
+    return found.end()
