@@ -216,3 +216,18 @@ def addressKey(peer: str) -> str:
     if address.ipv4_mapped is not None:
         return str(address.ipv4_mapped)
     return f"{IPv6Address(int(address) >> 64 << 64)}/64"
+
+
+def peerAddress(address: object) -> str | None:
+    """
+    Return the IP address literal of a transport's peer, without a zone, an IPv4
+    address mapped into IPv6 as IPv4; L{None} for one that has none: a Unix socket.
+
+    @param address: L{twisted.internet.interfaces.IAddress}.
+    """
+    host = getattr(address, "host", None)
+    if not isinstance(host, str):
+        return None
+    parsed = ip_address(host.partition("%")[0])
+    mapped = parsed.ipv4_mapped if isinstance(parsed, IPv6Address) else None
+    return str(mapped or parsed)
