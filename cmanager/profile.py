@@ -22,7 +22,7 @@ import re
 from collections.abc import Callable, Mapping
 from xml.parsers import expat
 
-from cmanager.errors import LocalError, StreamError
+from cmanager.errors import LocalError
 from cmanager.stanza import CONTENT_NAMESPACES, escapeAttribute, escapeText, rootTagEnd
 
 _CANONICAL = re.compile(
@@ -131,7 +131,12 @@ def declarations(data: bytes) -> int:
     return _scope(data).declarations
 
 
-def rehome(data: bytes, namespaces: Mapping[str, str]) -> bytes:
+def rehome(
+    data: bytes,
+    namespaces: Mapping[str, str],
+    *,
+    content: frozenset[str] = CONTENT_NAMESPACES,
+) -> bytes:
     """
     Declare on the root what the element has from its ancestors: each prefix it
     uses, and a default namespace, unless that is a content namespace.  Else
@@ -139,17 +144,20 @@ def rehome(data: bytes, namespaces: Mapping[str, str]) -> bytes:
 
     @param data: An element whose root tag is in the profile.
     @param namespaces: The declarations in force where it stood, C{""} for the default.
+    @param content: The namespaces an element without C{xmlns} may be meant to be in.
     """
-    return _declare(data, _scope(data), namespaces)
+    return _declare(data, _scope(data), namespaces, content)
 
 
-def _declare(data: bytes, scope: _Scope, namespaces: Mapping[str, str]) -> bytes:
+def _declare(
+    data: bytes, scope: _Scope, namespaces: Mapping[str, str], content: frozenset[str]
+) -> bytes:
     added = b""
     for prefix in sorted(scope.needed):
         uri = namespaces.get(prefix, "")
         if prefix:
             added += b' xmlns:%s="%s"' % (prefix.encode(), escapeAttribute(uri))
-        elif uri not in CONTENT_NAMESPACES:
+        elif uri not in content:
             added += b' xmlns="%s"' % escapeAttribute(uri)
     if not added:
         return data
@@ -209,12 +217,16 @@ class _Writer:
 
 
 def canonicalise(
-    data: bytes, namespaces: Mapping[str, str], *, drop: frozenset[str] = frozenset()
+    data: bytes,
+    namespaces: Mapping[str, str],
+    *,
+    drop: frozenset[str] = frozenset(),
+    content: frozenset[str] = CONTENT_NAMESPACES,
 ) -> bytes:
     """
     Spell an element in the profile, standing on its own; see L{rehome}.
 
-    @param namespaces: As for L{rehome}.
+    @param namespaces: As for L{rehome}; so is C{content}.
     @param drop: Default namespaces that are taken off the root, and off its
         descendants as long as all elements around are in one of them: servers hand out
         stanzas in several namespaces that all mean C{jabber:client}.
@@ -222,10 +234,7 @@ def canonicalise(
     """
     writer = _Writer(drop)
     _parse(data, writer.started, writer.ended, writer.text)
-    dropped = writer.scope
-    if drop and "" in dropped.needed and namespaces.get("", "") in drop:
-        dropped.needed.discard("")
-    return _declare(b"".join(writer.parts), dropped, namespaces)
+    return _declare(b"".join(writer.parts), writer.scope, namespaces, content)
 
 
 def textOf(data: bytes) -> str:
@@ -244,11 +253,8 @@ def tagOf(data: bytes) -> tuple[str, dict[str, str], dict[str, str]]:
 
     @return: Its name as written, its attributes, and its namespace declarations
         by prefix, C{""} for the default.
-    @raise StreamError: C{policy-violation} is for the caller; C{not-well-formed} where
-        C{data} is no start tag.
+    @raise LocalError: C{data} is no well-formed start tag.
     """
-    if not data.endswith(b">"):
-        raise StreamError("not-well-formed")
     whole = data if data.endswith(b"/>") else data[:-1] + b"/>"
     names: list[str] = []
     attributes: dict[str, str] = {}

@@ -16,34 +16,14 @@ that is one stanza (RFC 7395), 2 for a link, whose C{<route>} elements hold them
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
-from functools import cache
 from xml.parsers import expat
 
 from cmanager.errors import LocalError, StreamError
 from cmanager.markup import OpenMarkup
-from cmanager.profile import (
-    canonicalise,
-    declarations,
-    isCanonical,
-    rehome,
-    tagOf,
-    textOf,
-    withoutAstral,
-)
-from cmanager.stanza import (
-    CONTENT_NAMESPACES,
-    NS_CLIENT,
-    STANZA_NAMES,
-    Stanza,
-    Tag,
-    escapeAttribute,
-    rootTagEnd,
-)
+from cmanager.profile import tagOf, textOf
+from cmanager.slices import SEPARATOR, Scope, Slicer, openTag, plainAttributes, splitName
+from cmanager.stanza import CONTENT_NAMESPACES, Stanza, Tag, rootTagEnd
 
-# Expat joins namespace, local name and prefix by a character no document can hold.
-_SEPARATOR = "\x0c"
 _WHITE = b" \t\r\n"
 # Expat keeps every name it has ever seen; a parser is given up, between two
 # elements, once it has read so many bytes.
@@ -121,10 +101,8 @@ class Scanner:
     __slots__ = (
         "_attributes",
         "_base",
-        "_bmpOnly",
         "_boundary",
         "_buffer",
-        "_content",
         "_context",
         "_depth",
         "_events",
@@ -136,12 +114,11 @@ class Scanner:
         "_markup",
         "_maxAttributes",
         "_maxDepth",
-        "_maxNamespaces",
         "_name",
-        "_needles",
         "_origin",
         "_parser",
         "_scopes",
+        "_slicer",
         "_start",
         "_strict",
         "_unit",
@@ -166,10 +143,8 @@ class Scanner:
         self._level = level
         self._maxDepth = level + maxDepth
         self._maxAttributes = maxAttributes
-        self._maxNamespaces = maxNamespaces
         self._strict = strict
-        self._bmpOnly = bmpOnly
-        self._content = content
+        self._slicer = Slicer(content, strict, level == 0, bmpOnly, maxNamespaces)
         self._isSpent = False
         self._events: list[Event] = []
         self._depth = 0
@@ -191,10 +166,8 @@ class Scanner:
         self._name = ""
         self._attributes: dict[str, str] = {}
         self._isLeaf = False
-        # Declarations in force inside each open element above the level, and the prefixes
-        # among them as they look when used.
-        self._scopes: list[Mapping[str, str]] = [{}]
-        self._needles: list[tuple[bytes, ...]] = [()]
+        # One for each open element above the level, and one for the document.
+        self._scopes = [Scope({}, content)]
         self._parser: expat.XMLParserType | None = None
 
     @property
@@ -319,7 +292,7 @@ class Scanner:
         self._listen(self._parser)
 
     def _makeParser(self) -> expat.XMLParserType:
-        parser = expat.ParserCreate("UTF-8", _SEPARATOR)
+        parser = expat.ParserCreate("UTF-8", SEPARATOR)
         parser.namespace_prefixes = True
         # Expat from 2.6 on delays what a short read completes.
         defer = getattr(parser, "SetReparseDeferralEnabled", None)
@@ -408,25 +381,19 @@ class Scanner:
         raw = bytes(self._buffer[start:end])
         self._isEmpty = raw.endswith(b"/>")
         self._boundary = self._base + end
-        uri, local, prefix = _split(name)
-        namespaces: dict[str, str] = {}
         scope = self._scopes[-1]
-        needles = self._needles[-1]
+        namespaces: dict[str, str] = {}
         if b"xmlns" in raw:
             namespaces = tagOf(raw)[2]
-            if len(namespaces) > self._maxNamespaces:
+            if len(namespaces) > self._slicer.maxNamespaces:
                 raise StreamError("policy-violation", "too many namespace declarations")
-            scope = {**scope, **namespaces}
-            needles = tuple(f"{prefix}:".encode() for prefix in scope if prefix)
-            if scope.get("", "") not in self._content:
-                # Is in everything: whatever stands here needs its namespace written.
-                needles += (b"",)
+            scope = Scope({**scope.namespaces, **namespaces}, self._slicer.content)
+        self._scopes.append(scope)
         if self._depth == 1:
             self._unit = self._boundary
-            self._context = _contextTag(local, prefix, namespaces)
-        self._scopes.append(scope)
-        self._needles.append(needles)
-        tag = Tag(local, uri, prefix, _plain(attributes), namespaces)
+            self._context = openTag(name, namespaces)
+        uri, local, prefix = splitName(name)
+        tag = Tag(local, uri, prefix, plainAttributes(attributes), namespaces)
         self._events.append(Opened(tag))
 
     def _between(self, offset: int, depth: int) -> None:
@@ -458,14 +425,16 @@ class Scanner:
                 self._boundary = self._buffer.index(b">", offset - base) + 1 + base
             self._isEmpty = False
             self._scopes.pop()
-            self._needles.pop()
-            self._events.append(Closed(_split(name)[1]))
+            self._events.append(Closed(splitName(name)[1]))
         if depth <= 1:
             self._unit = self._boundary
             if depth and self._boundary - self._origin > RENEW_BYTES:
                 raise _Renewed
 
     def _finish(self, index: int) -> int:
+        """
+        Report the stanza that ends at the tag at C{index}; return the offset behind it.
+        """
         buffer = self._buffer
         start = self._start - self._base
         end = 0
@@ -474,75 +443,10 @@ class Scanner:
             end = rootTagEnd(buffer, start)
         if not end or buffer[end - 2] != 0x2F:
             end = buffer.index(b">", index) + 1
-        data = bytes(buffer[start:end])
-        if data.count(b"xmlns") > self._maxNamespaces and declarations(data) > self._maxNamespaces:
-            raise StreamError("policy-violation", "too many namespace declarations")
-        uri, local, prefix = _split(self._name)
-        attributes = _plain(self._attributes)
-        scope = self._scopes[-1]
-        drop: frozenset[str] = frozenset()
-        if uri in self._content and uri != NS_CLIENT and prefix is None:
-            if not self._level and not uri:
-                raise StreamError("invalid-namespace")
-            if not self._strict and (local in STANZA_NAMES or not uri):
-                drop = self._content - {NS_CLIENT}
-                uri = NS_CLIENT
-            elif uri == scope.get("", ""):
-                uri = NS_CLIENT
-        if not isCanonical(data) or (drop and _dropping(drop).search(data)):
-            data = canonicalise(data, scope, drop=drop)
-        else:
-            for needle in self._needles[-1]:
-                if needle in data:
-                    data = rehome(data, scope)
-                    break
-        if self._bmpOnly:
-            data, attributes = _inBMP(data, attributes)
+        self._events.append(
+            self._slicer.stanza(
+                bytes(buffer[start:end]), self._name, self._attributes, self._scopes[-1]
+            )
+        )
         self._attributes = {}
-        self._events.append(Stanza(local, uri, attributes, data))
         return end
-
-
-def _split(name: str) -> tuple[str, str, str | None]:
-    parts = name.split(_SEPARATOR)
-    if len(parts) == 1:
-        return "", name, None
-    return parts[0], parts[1], parts[2] if len(parts) == 3 else None
-
-
-def _plain(attributes: dict[str, str]) -> dict[str, str]:
-    if _SEPARATOR not in "".join(attributes):
-        return attributes
-    plain: dict[str, str] = {}
-    for name, value in attributes.items():
-        _, local, prefix = _split(name)
-        plain[f"{prefix}:{local}" if prefix else local] = value
-    return plain
-
-
-def _contextTag(local: str, prefix: str | None, namespaces: Mapping[str, str]) -> bytes:
-    name = f"{prefix}:{local}" if prefix else local
-    tag = b"<" + name.encode()
-    for declared, uri in namespaces.items():
-        key = f"xmlns:{declared}" if declared else "xmlns"
-        tag += b' %s="%s"' % (key.encode(), escapeAttribute(uri))
-    return tag + b">"
-
-
-@cache
-def _dropping(drop: frozenset[str]) -> re.Pattern[bytes]:
-    return re.compile(b' xmlns="(?:%s)"' % b"|".join(re.escape(escapeAttribute(x)) for x in drop))
-
-
-def _inBMP(data: bytes, attributes: dict[str, str]) -> tuple[bytes, dict[str, str]]:
-    replaced = withoutAstral(data)
-    if replaced == data:
-        return data, attributes
-    try:
-        # Two names that differed may be the same now.
-        expat.ParserCreate("UTF-8", _SEPARATOR).Parse(replaced, True)
-    except expat.ExpatError:
-        raise StreamError("not-well-formed", reason="ambiguous without astral characters") from None
-    return replaced, {
-        name: withoutAstral(value.encode()).decode() for name, value in attributes.items()
-    }
