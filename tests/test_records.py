@@ -40,9 +40,14 @@ class TLSClient:
     """
 
     def __init__(
-        self, *, name: str | None = None, alpn: list[bytes] | None = None, newest: int | None = None
+        self,
+        *,
+        name: str | None = None,
+        alpn: list[bytes] | None = None,
+        newest: int | None = None,
+        context: SSL.Context | None = None,
     ) -> None:
-        context = SSL.Context(SSL.TLS_CLIENT_METHOD)
+        context = context or SSL.Context(SSL.TLS_CLIENT_METHOD)
         if newest is not None:
             context.set_max_proto_version(newest)
         self.connection = SSL.Connection(context, None)
