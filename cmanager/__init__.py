@@ -27,3 +27,5 @@ and down::
 Read on in L{cmanager.interfaces}, L{cmanager.session}, L{cmanager.scanner} and
 L{cmanager.tap}, which builds it all.
 """
+
+__version__ = "0.1.0"
