@@ -1,0 +1,187 @@
+# Copyright the cmanager authors.
+# See LICENSE for details.
+
+"""
+Tests for L{cmanager.process}.
+"""
+
+from __future__ import annotations
+
+import resource
+import signal
+
+from twisted.internet.error import ReactorNotRunning
+from twisted.trial.unittest import SynchronousTestCase
+
+from cmanager.process import Signals, raiseFileLimit
+
+INFINITY = resource.RLIM_INFINITY
+
+
+class FakeLimits:
+    """
+    Limits of an ordinary process, or of a privileged one.
+    """
+
+    RLIMIT_NOFILE = 7
+
+    def __init__(self, soft: int, hard: int, *, privileged: bool = False) -> None:
+        self.limits = (soft, hard)
+        self.privileged = privileged
+
+    def getrlimit(self, kind: int, /) -> tuple[int, int]:
+        """
+        See L{resource.getrlimit}.
+        """
+        assert kind == self.RLIMIT_NOFILE
+        return self.limits
+
+    def setrlimit(self, kind: int, limits: tuple[int, int], /) -> None:
+        """
+        See L{resource.setrlimit}.
+        """
+        if limits[1] > self.limits[1] and not self.privileged:
+            raise ValueError("not allowed to raise maximum limit")
+        self.limits = limits
+
+
+class FileLimitTests(SynchronousTestCase):
+    """
+    Open files.
+    """
+
+    def test_enough(self) -> None:
+        """
+        A limit that is high enough stays.
+        """
+        limits = FakeLimits(100, 200)
+        self.assertEqual(raiseFileLimit(100, limits), 100)
+        self.assertEqual(limits.limits, (100, 200))
+
+    def test_raised(self) -> None:
+        """
+        The soft limit is raised as far as needed, the hard one left alone.
+        """
+        limits = FakeLimits(100, 200)
+        self.assertEqual(raiseFileLimit(101, limits), 101)
+        self.assertEqual(limits.limits, (101, 200))
+
+    def test_hardLimit(self) -> None:
+        """
+        An ordinary process gets no further than its hard limit.
+        """
+        limits = FakeLimits(100, 200)
+        self.assertEqual(raiseFileLimit(201, limits), 200)
+        self.assertEqual(limits.limits, (200, 200))
+
+    def test_privileged(self) -> None:
+        """
+        A privileged one raises both.
+        """
+        limits = FakeLimits(100, 200, privileged=True)
+        self.assertEqual(raiseFileLimit(300, limits), 300)
+        self.assertEqual(limits.limits, (300, 300))
+
+    def test_infinite(self) -> None:
+        """
+        No limit is as good as any, and is not given up.
+        """
+        limits = FakeLimits(INFINITY, INFINITY)
+        self.assertEqual(raiseFileLimit(300, limits), 300)
+        self.assertEqual(limits.limits, (INFINITY, INFINITY))
+        limits = FakeLimits(100, INFINITY)
+        self.assertEqual(raiseFileLimit(300, limits), 300)
+        self.assertEqual(limits.limits, (300, INFINITY))
+
+    def test_stuck(self) -> None:
+        """
+        Where nothing can be raised the limit is reported as it is.
+        """
+        self.assertEqual(raiseFileLimit(201, FakeLimits(200, 200)), 200)
+
+    def test_real(self) -> None:
+        """
+        The module of the standard library is what is asked by default.
+        """
+        self.assertEqual(raiseFileLimit(1), 1)
+
+
+class FakeReactor:
+    """
+    Counts how often it is stopped.
+    """
+
+    def __init__(self) -> None:
+        self.stopped = 0
+        self.running = True
+
+    def callFromThread(self, function) -> None:
+        """
+        Call at once.
+        """
+        function()
+
+    def stop(self) -> None:
+        """
+        See L{IReactorCore.stop}.
+        """
+        if not self.running:
+            raise ReactorNotRunning
+        self.running = False
+        self.stopped += 1
+
+
+class SignalTests(SynchronousTestCase):
+    """
+    Signals that arrive for real.
+    """
+
+    def setUp(self) -> None:
+        """
+        Install, and put back what was there.
+        """
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            self.addCleanup(signal.signal, number, signal.getsignal(number))
+        self.reactor = FakeReactor()
+        self.reloads = 0
+        Signals(self.reactor, self.reload).install()
+
+    def reload(self) -> None:
+        """
+        Count.
+        """
+        self.reloads += 1
+
+    def test_stop(self) -> None:
+        """
+        SIGTERM and SIGINT stop the reactor.
+        """
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self.reactor = FakeReactor()
+            Signals(self.reactor, self.reload).install()
+            signal.raise_signal(number)
+            self.assertEqual(self.reactor.stopped, 1)
+
+    def test_second(self) -> None:
+        """
+        After the first, either ends the process.
+        """
+        signal.raise_signal(signal.SIGTERM)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self.assertEqual(signal.getsignal(number), signal.SIG_DFL)
+
+    def test_alreadyStopping(self) -> None:
+        """
+        A reactor that is stopping anyway is left alone.
+        """
+        self.reactor.running = False
+        signal.raise_signal(signal.SIGTERM)
+        self.assertEqual(self.reactor.stopped, 0)
+
+    def test_reload(self) -> None:
+        """
+        SIGHUP reloads, as often as it comes.
+        """
+        signal.raise_signal(signal.SIGHUP)
+        signal.raise_signal(signal.SIGHUP)
+        self.assertEqual((self.reloads, self.reactor.stopped), (2, 0))
