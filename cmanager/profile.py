@@ -61,7 +61,7 @@ class _Scope:
     declaration from outside.
 
     @ivar needed: Prefixes that are used where nothing in the element declares them;
-        C{""} if the root has no default namespace of its own.
+        C{""} for the default namespace.
     @ivar declarations: The largest number of declarations on one element.
     """
 
@@ -78,13 +78,12 @@ class _Scope:
         """
         names = attributes[::2]
         declared = self._declared[-1]
-        isRoot = len(self._declared) == 1
         own = {name[6:] for name in names if name == "xmlns" or name.startswith("xmlns:")}
         if own:
             self.declarations = max(self.declarations, len(own))
             declared |= own
         self._declared.append(declared)
-        if isRoot and "" not in declared and ":" not in name:
+        if "" not in declared and ":" not in name:
             self.needed.add("")
         for used in (name, *names):
             prefix, colon, _ = used.partition(":")

@@ -30,8 +30,7 @@ _WHITE = b" \t\r\n"
 RENEW_BYTES = 65536
 
 _UNDEFINED_ENTITY = 11
-_UNKNOWN_ENCODING = 18
-_INCORRECT_ENCODING = 19
+_MISPLACED_DECLARATION = 17
 
 
 class Opened:
@@ -175,7 +174,7 @@ class Scanner:
         """
         An element has begun that is not complete, or bytes wait for more.
         """
-        return len(self._buffer) > 0 or self._depth > 1
+        return not self._isSpent and (len(self._buffer) > 0 or self._depth > 1)
 
     def feed(self, data: bytes) -> list[Event]:
         """
@@ -213,6 +212,8 @@ class Scanner:
         isFollowed = False
         buffer = self._buffer
         if isinstance(buffer, bytearray):
+            if self._fed == 1 and data[:1] == b"\x00":
+                raise StreamError("unsupported-encoding")
             buffer += data
             markup = self._markup
             if markup is not None and markup.isOpen:
@@ -284,7 +285,8 @@ class Scanner:
 
     def _begin(self, data: bytes) -> None:
         # RFC 6120 section 11.6: UTF-8 alone, and no byte order mark.
-        if data[0] in b"\x00\xfe\xff":
+        # Expat would guess.
+        if data[0] in b"\x00\xfe\xff" or data[:2] == b"<\x00":
             raise StreamError("unsupported-encoding")
         if data[0] != 0x3C:
             raise StreamError("not-well-formed", reason="something before the first tag")
@@ -318,12 +320,15 @@ class Scanner:
         self._origin = self._base = self._fed = self._unit = self._boundary = len(self._context)
 
     def _translated(self, error: expat.ExpatError) -> StreamError:
+        assert self._parser is not None, "it raised"
+        position = self._parser.ErrorByteIndex - self._base
         if error.code == _UNDEFINED_ENTITY:
             return StreamError("restricted-xml", reason="an entity reference")
-        if error.code in (_UNKNOWN_ENCODING, _INCORRECT_ENCODING) or (
-            self._depth == 0 and self._buffer[:2] == b"<\x00"
+        if self._strict and (
+            error.code == _MISPLACED_DECLARATION
+            or self._buffer[max(0, position - 2) : position] == b"<!"
         ):
-            return StreamError("unsupported-encoding")
+            return StreamError("restricted-xml", reason="a declaration")
         return StreamError("not-well-formed", reason=expat.ErrorString(error.code))
 
     def _skipWhite(self) -> None:
@@ -400,11 +405,12 @@ class Scanner:
         gap = bytes(self._buffer[self._boundary - self._base : offset - self._base])
         if not gap.strip(_WHITE):
             return
-        text = textOf(gap)
+        # A server may have sent a comment there, a client nothing at all.
+        text = "" if depth < 2 and self._strict else textOf(gap)
+        if depth < 2 and (text.strip() or self._strict):
+            raise StreamError("bad-format", reason="text between elements")
         if not text.strip():
             return
-        if depth < 2:
-            raise StreamError("bad-format", reason="text between elements")
         self._events.append(Text(text))
 
     def _ended(self, name: str) -> None:
