@@ -1,0 +1,328 @@
+# Copyright the cmanager authors.
+# See LICENSE for details.
+
+"""
+What travels on a link, as bytes and as events.  Layer 1; knows no transport, no
+clock and no session.
+
+L{LinkWriter} makes the elements a manager sends, L{LinkReader} turns what the
+server sends into events, L{digest} answers the server's challenge.  All forms
+that any release of the server uses are accepted at any time, because nothing on
+the link tells which release it is (see C{docs/wire.rst}).
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+from cmanager.errors import StreamError
+from cmanager.linkevents import (
+    Accepted,
+    CloseRequested,
+    Configuration,
+    Configured,
+    Features,
+    LinkEvent,
+    Proceed,
+    Replied,
+    Routed,
+    RouteFailed,
+    ServerError,
+    StreamClosed,
+    StreamOpened,
+    TLSFailure,
+    TLSPolicy,
+    Unreadable,
+    interpreted,
+)
+from cmanager.scanner import Event, Opened, Scanner, Text
+from cmanager.stanza import (
+    FOOTER,
+    NS_CLIENT,
+    NS_LINK,
+    NS_MULTIPLEX,
+    NS_STREAM_ERRORS,
+    NS_STREAMS,
+    NS_TLS,
+    Stanza,
+    Tag,
+    escapeAttribute,
+)
+
+__all__ = [
+    "ROUTE_END",
+    "STARTTLS",
+    "Accepted",
+    "CloseRequested",
+    "Configuration",
+    "Configured",
+    "Features",
+    "LinkEvent",
+    "LinkReader",
+    "LinkWriter",
+    "Proceed",
+    "Replied",
+    "RouteFailed",
+    "Routed",
+    "ServerError",
+    "StreamClosed",
+    "StreamOpened",
+    "TLSFailure",
+    "TLSPolicy",
+    "Unreadable",
+    "digest",
+]
+
+ROUTE_END = b"</route>"
+STARTTLS = b'<starttls xmlns="%s"/>' % NS_TLS.encode()
+
+_UNBOUNDED = 1 << 30
+"""
+Depth, attributes and declarations of an element from the server.  The element's
+size bounds them; a limit of its own would let one far user's odd stanza end the
+link of all.
+"""
+
+_FRAGMENT_HEAD = (
+    b'<stream:stream xmlns="' + NS_CLIENT.encode() + b'" xmlns:stream="' + NS_STREAMS.encode()
+) + b'">'
+
+
+def digest(streamID: str, secret: str) -> str:
+    """
+    Return what proves to the server that we know the secret.
+
+    @param streamID: The C{id} of the server's stream header, before or after TLS.
+    """
+    # The protocol's choice; it protects nothing once the link is not encrypted.
+    return hashlib.sha1((streamID + secret).encode(), usedforsecurity=False).hexdigest()
+
+
+class LinkWriter:
+    """
+    Makes what a manager sends on one link.  Every attribute is escaped; what
+    stands inside C{<route>} and C{<failed>} must be in the serialisation profile.
+
+    @ivar address: C{manager/link}, our own address on this link.
+    """
+
+    def __init__(self, manager: str, link: str, domain: str) -> None:
+        self.address = f"{manager}/{link}"
+        self._from = escapeAttribute(self.address)
+        self._addresses = b' to="%s" from="%s"' % (escapeAttribute(domain), self._from)
+        self._route = b"<route" + self._addresses + b' streamid="'
+
+    def header(self) -> bytes:
+        """
+        Open the stream; the same before and after TLS.
+        """
+        return b'<stream:stream xmlns:stream="%s" xmlns="%s" to="%s" version="1.0">' % (
+            NS_STREAMS.encode(),
+            NS_LINK.encode(),
+            self._from,
+        )
+
+    def handshake(self, streamID: str, secret: str) -> bytes:
+        """
+        Prove that we know the secret.
+        """
+        return b"<handshake>%s</handshake>" % digest(streamID, secret).encode()
+
+    def routeHead(self, streamID: str, routeID: int) -> bytes:
+        """
+        Return what stands before a routed element; L{ROUTE_END} stands behind.
+
+        @param routeID: Comes back, in lower-case hexadecimal, in a route error.
+        """
+        return b'%s%s" id="%x">' % (self._route, escapeAttribute(streamID), routeID)
+
+    def create(self, streamID: str, iqID: str, address: str) -> bytes:
+        """
+        Announce a session.
+
+        @param address: The client's IP address as a literal without a zone, or C{""}.
+        """
+        # As name too: a name would have to be looked up (pitfall C-13).
+        literal = escapeAttribute(address)
+        host = b'<host name="%s" address="%s"/>' % (literal, literal) if literal else b""
+        return self._session(streamID, iqID, b"<create>%s</create>" % host)
+
+    def close(self, streamID: str, iqID: str) -> bytes:
+        """
+        End a session.
+        """
+        return self._session(streamID, iqID, b"<close/>")
+
+    def failed(self, streamID: str, iqID: str, message: Stanza) -> bytes:
+        """
+        Return a message for offline storage.
+        """
+        # Otherwise it would be stored in the namespace it inherits (pitfall C-17).
+        declared = message.withAttributes({"xmlns": NS_CLIENT}).data
+        return self._session(streamID, iqID, b"<failed>%s</failed>" % declared)
+
+    def result(self, iqID: str) -> bytes:
+        """
+        Answer a request of the server's.
+        """
+        return b'<iq type="result" id="%s"%s/>' % (escapeAttribute(iqID), self._addresses)
+
+    def systemShutdown(self) -> bytes:
+        """
+        Say why the footer follows.
+        """
+        # With a declaration of its own: COMPAT Openfire <= 4.7 knows no inherited prefix.
+        return b'<stream:error xmlns:stream="%s"><system-shutdown xmlns="%s"/></stream:error>' % (
+            NS_STREAMS.encode(),
+            NS_STREAM_ERRORS.encode(),
+        )
+
+    def footer(self) -> bytes:
+        """
+        End the stream.
+        """
+        return FOOTER
+
+    def _session(self, streamID: str, iqID: str, action: bytes) -> bytes:
+        return b'<iq type="set" id="%s"%s><session xmlns="%s" id="%s">%s</session></iq>' % (
+            escapeAttribute(iqID),
+            self._addresses,
+            NS_MULTIPLEX.encode(),
+            escapeAttribute(streamID),
+            action,
+        )
+
+
+class LinkReader:
+    """
+    Reads one stream of the server's: a new one after TLS.
+
+    @ivar completed: What the last L{feed} completed, also where it raised.
+    """
+
+    def __init__(self, limit: int) -> None:
+        """
+        @param limit: Bytes of the largest element of the stream: it bounds what is kept
+            of an element until its end.
+        """
+        self.completed: list[LinkEvent] = []
+        self._limit = limit
+        self._scanner = Scanner(
+            2,
+            limit,
+            strict=False,
+            maxDepth=_UNBOUNDED,
+            maxAttributes=_UNBOUNDED,
+            maxNamespaces=_UNBOUNDED,
+        )
+        self._depth = 0
+        self._tag: Tag | None = None
+        self._streamID: str | None = None
+        self._filled = False
+        self._texts: list[str] = []
+        self._children: list[Stanza] = []
+
+    @property
+    def pending(self) -> bool:
+        """
+        Something has been begun and is not complete.
+        """
+        return self._depth > 1 or self._scanner.pending
+
+    def feed(self, data: bytes) -> list[LinkEvent]:
+        """
+        Consume bytes from the server and report what they completed.
+
+        @raise StreamError: The server broke the protocol; what was completed before
+            is in L{completed}.
+        """
+        events: list[LinkEvent] = []
+        self.completed = events
+        try:
+            parsed = self._scanner.feed(data)
+        except StreamError:
+            self._read(self._scanner.completed, events)
+            raise
+        self._read(parsed, events)
+        return events
+
+    def _read(self, parsed: list[Event], events: list[LinkEvent]) -> None:
+        for event in parsed:
+            kind = event.__class__
+            if kind is Stanza:
+                if self._streamID is not None:
+                    events.append(Routed(self._streamID, event))  # type: ignore[arg-type] # kind
+                    self._filled = True
+                else:
+                    self._children.append(event)  # type: ignore[arg-type] # kind
+            elif kind is Opened:
+                self._opened(event.tag, events)  # type: ignore[union-attr] # kind
+            elif kind is Text:
+                # Only a route's own text has a meaning, where it is its only content.
+                if self._streamID is not None and not self._filled:
+                    self._texts.append(event.text)  # type: ignore[union-attr] # kind
+            else:
+                self._closed(events)
+
+    def _opened(self, tag: Tag, events: list[LinkEvent]) -> None:
+        self._depth += 1
+        if self._depth == 1:
+            if tag.name != "stream" or tag.namespace != NS_STREAMS:
+                raise StreamError("invalid-namespace", reason="the server sent no stream header")
+            events.append(StreamOpened(tag.attributes.get("id") or None))
+            return
+        self._tag = tag
+        if tag.name == "route" and tag.attributes.get("type") != "error":
+            self._streamID = tag.attributes.get("streamid") or None
+        elif tag.name == "failure" and tag.namespace == NS_TLS:
+            # COMPAT Openfire <= 4.7 never closes this element.
+            events.append(TLSFailure())
+
+    def _closed(self, events: list[LinkEvent]) -> None:
+        self._depth -= 1
+        if self._depth == 0:
+            events.append(StreamClosed())
+        elif self._streamID is None:
+            self._element(events)
+        else:
+            if self._texts:
+                self._fragment(self._streamID, events)
+            self._streamID = None
+            self._filled = False
+
+    def _fragment(self, streamID: str, events: list[LinkEvent]) -> None:
+        """
+        Read a payload that came as text.  COMPAT Openfire >= 4.8 escapes SASL
+        elements and stream errors.
+        """
+        text = "".join(self._texts)
+        self._texts.clear()
+        if self._filled:
+            return
+        scanner = Scanner(
+            1,
+            self._limit,
+            strict=False,
+            maxDepth=_UNBOUNDED,
+            maxAttributes=_UNBOUNDED,
+            maxNamespaces=_UNBOUNDED,
+        )
+        try:
+            parsed = scanner.feed(_FRAGMENT_HEAD + text.encode() + FOOTER)
+        except StreamError:
+            parsed = []
+        stanzas = [event for event in parsed if isinstance(event, Stanza)]
+        if not stanzas:
+            events.append(Unreadable(streamID))
+        events.extend(Routed(streamID, stanza) for stanza in stanzas)
+
+    def _element(self, events: list[LinkEvent]) -> None:
+        """
+        Report an element of the stream that is not a plain route.
+        """
+        assert self._tag is not None
+        event = interpreted(self._tag, self._children)
+        if self._children:
+            self._children = []
+        if event is not None:
+            events.append(event)
