@@ -15,7 +15,8 @@ help:
 
 demo: runtime
 	@mkdir -p $(DEMO)
-	@exec $(PYTHON_ENV)/twistd -n --pidfile= cmanager --demo $(DEMO)
+	@# In a terminal, a job of its own: otherwise Ctrl-C ends make too, with an error of its own.
+	@if [ -t 0 ]; then set -m; fi; $(PYTHON_ENV)/twistd -n --pidfile= cmanager --demo $(DEMO)
 
 test: tools
 	@$(PYTHON_ENV)/python tests/gates.py

@@ -172,7 +172,11 @@ class DocumentTests(SynchronousTestCase):
             publish_doctree(
                 path.read_text(),
                 source_path=name(path),
-                settings_overrides={"warning_stream": messages, "report_level": 2},
+                settings_overrides={
+                    "warning_stream": messages,
+                    "report_level": 2,
+                    "syntax_highlight": "none",
+                },
             )
             if messages.getvalue():
                 wrong.append(messages.getvalue())
