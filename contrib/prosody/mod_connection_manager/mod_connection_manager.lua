@@ -1,0 +1,890 @@
+-- mod_connection_manager: connection managers in front of Prosody (jabber:connectionmanager).
+--
+-- Copyright the cmanager authors.  See LICENSE for details.
+--
+-- Words used here:
+--   manager   a process that holds clients' connections, known by its name
+--   link      one stream between a manager and us; a manager may have several
+--   client    a session of Prosody's that has no connection of its own, and the record of it
+--   route     an element of a client's stream, wrapped for a link
+
+module:set_global();
+
+local async = require "util.async";
+local cache = require "util.cache";
+local hashes = require "util.hashes";
+local ip = require "util.ip";
+local jid_bare = require "util.jid".bare;
+local jid_prepped_split = require "util.jid".prepped_split;
+local logger = require "util.logger";
+local new_id = require "util.id";
+local now = require "util.time".now;
+local sessionmanager = require "core.sessionmanager";
+local st = require "util.stanza";
+local timer = require "util.timer";
+local usermanager = require "core.usermanager";
+local xml_escape = st.xml_escape;
+local create_context = require "core.certmanager".create_context;
+local nameprep = require "util.encodings".stringprep.nameprep;
+local new_xmpp_stream = require "util.xmppstream".new;
+
+local features = module:require "features";
+local tls = module:require "tls";
+
+local hosts = prosody.hosts;
+local core_process_stanza = prosody.core_process_stanza;
+
+local xmlns_link = "jabber:connectionmanager";
+local xmlns_client = "jabber:client";
+local xmlns_management = features.xmlns;
+local xmlns_management_errors = xmlns_management.."#errors";
+local xmlns_stream = features.xmlns_stream;
+local xmlns_streams = "http://etherx.jabber.org/streams";
+local xmlns_stream_errors = "urn:ietf:params:xml:ns:xmpp-streams";
+local xmlns_stanza_errors = "urn:ietf:params:xml:ns:xmpp-stanzas";
+local xmlns_starttls = "urn:ietf:params:xml:ns:xmpp-tls";
+local xmlns_sasl = "urn:ietf:params:xml:ns:xmpp-sasl";
+
+-- Before the handshake nobody has business with large elements or a long stay.
+local unauthed_stanza_size_limit = 10000;
+local unauthed_timeout = 30;
+local max_unauthed_links = 64;
+-- Stanzas of one client that wait for a module that is waiting itself.
+local max_pending_stanzas = 256;
+-- Clients that have left, so that their undelivered messages are still taken back.
+local max_departed, departed_memory = 10000, 60;
+local max_stream_id_bytes = 256;
+
+local legacy_error_codes = {
+	["bad-request"] = { "400", "modify" };
+	["not-authorized"] = { "401", "auth" };
+	["item-not-found"] = { "404", "cancel" };
+	["not-allowed"] = { "405", "cancel" };
+	["conflict"] = { "409", "cancel" };
+	["internal-server-error"] = { "500", "wait" };
+	["resource-constraint"] = { "500", "wait" };
+	["service-unavailable"] = { "503", "cancel" };
+};
+
+local managers = {}; -- by name
+local links = {}; -- by connection
+local unauthed_links = 0;
+
+-- mod_c2s's own table: it counts, lists and stops what is in it.
+local c2s_sessions = module:shared("/*/c2s/sessions");
+
+local function option(kind, name, default)
+	-- Read when needed: a reload of the configuration is enough to change it.
+	return module["get_option_"..kind](module, "connection_manager_"..name, default);
+end
+
+local function is_served(host)
+	local found = hosts[host];
+	return found and found.type == "local" and found.modules and found.modules.connection_manager and true or false;
+end
+
+local function served_hosts()
+	local names = {};
+	for host in pairs(hosts) do
+		if is_served(host) then table.insert(names, host); end
+	end
+	table.sort(names);
+	return names;
+end
+
+local function default_host()
+	local host = option("string", "host");
+	host = host and nameprep(host);
+	if host and is_served(host) then return host; end
+	return served_hosts()[1];
+end
+
+-- Errors
+
+local function stream_error(reason)
+	if st.is_stanza(reason) then return reason; end
+	if type(reason) == "string" then reason = { condition = reason }; end
+	local element = st.stanza("stream:error", { ["xmlns:stream"] = xmlns_streams })
+		:tag(reason.condition or "undefined-condition", { xmlns = xmlns_stream_errors }):up();
+	if reason.text then element:tag("text", { xmlns = xmlns_stream_errors }):text(reason.text):up(); end
+	if reason.extra then element:add_child(reason.extra); end
+	return element;
+end
+
+local function add_error(element, condition, detail)
+	local known = legacy_error_codes[condition];
+	element:tag("error", { code = known[1], type = known[2] })
+		:tag(condition, { xmlns = xmlns_stanza_errors }):up();
+	if detail then element:tag(detail, { xmlns = xmlns_management_errors }):up(); end
+	return element:reset();
+end
+
+local function iq_reply(link, iq, condition, detail)
+	local reply = st.stanza("iq", {
+		type = condition and "error" or "result", id = iq.attr.id, from = iq.attr.to, to = iq.attr.from;
+	});
+	if iq.tags[1] then reply:add_direct_child(iq.tags[1]); end
+	if condition then add_error(reply, condition, detail); end
+	link.send(reply);
+end
+
+local function route_error(link, route, condition, detail)
+	link.send(add_error(st.stanza("route", {
+		type = "error", streamid = route.attr.streamid, id = route.attr.id, from = route.attr.to, to = route.attr.from;
+	}), condition, detail));
+end
+
+-- Messages that did not arrive
+
+-- Hands a message to what Prosody does where nobody is at home.
+local function store_undelivered(username, host, origin, message)
+	local kind = message.attr.type;
+	if kind == "error" or kind == "headline" or kind == "groupchat" then return; end
+	if message:get_child("result", "urn:xmpp:mam:2")
+	or message:get_child("sent", "urn:xmpp:carbons:2") or message:get_child("received", "urn:xmpp:carbons:2") then
+		return; -- copies: the archive has what they were made of
+	end
+	message = st.clone(message);
+	message.attr.to = message.attr.to or username.."@"..host;
+	if usermanager.user_exists(username, host)
+	and hosts[host].events.fire_event("message/offline/handle", { username = username, origin = origin, stanza = message }) then
+		return;
+	end
+	if message.attr.from then
+		module:context(host):send(st.error_reply(message, "cancel", "service-unavailable"));
+	end
+end
+
+-- Clients
+
+local function select_link(client)
+	local link = client.link;
+	if link and link.type == "connection_manager" then return link; end
+	local candidates = client.manager.links;
+	if #candidates == 0 then return nil; end
+	local sum = 0;
+	for i = 1, #client.id do sum = (sum * 31 + client.id:byte(i)) % 65521; end
+	client.link = candidates[sum % #candidates + 1];
+	return client.link;
+end
+
+-- Sends a piece of the client's stream, or keeps it where there is no link.
+-- message is what is to be stored if the piece never arrives.
+local function deliver(client, data, message)
+	if client.closed then return nil, "closed"; end
+	-- Headers, footers and white space are the manager's to write.
+	if not data:match("^%s*<[^?/]") or data:match("^%s*<stream:stream[%s>]") then return true; end
+	local link = select_link(client);
+	if link then return link.send(client.route_head..data.."</route>"); end
+	if client.waiting_bytes + #data > option("number", "queue_bytes", 65536) then return nil, "no link"; end
+	client.waiting_bytes = client.waiting_bytes + #data;
+	table.insert(client.waiting, { data = data, message = message and st.clone(message) });
+	return true;
+end
+
+local function depart(client)
+	client.manager.clients[client.id] = nil;
+	client.manager.count = client.manager.count - 1;
+	if client.username then
+		client.manager.departed:set(client.id, { username = client.username, host = client.host, time = now() });
+	end
+	if client.login_timer then timer.stop(client.login_timer); end
+	c2s_sessions[client.conn] = nil;
+end
+
+local forget_manager_if_idle; -- forward declaration
+
+-- Ends the session on our side.  Writes nothing.
+local function end_client(client, reason_text)
+	if client.closed then return; end
+	client.closed = true;
+	local session = client.session;
+	client.username, client.host = session.username, session.host or client.host;
+	depart(client);
+	sessionmanager.destroy_session(session, reason_text);
+	prosody.events.fire_event("c2s-closed", { session = session, conn = client.conn });
+	for _, piece in ipairs(client.waiting) do
+		if piece.message and client.username then
+			store_undelivered(client.username, client.host, hosts[client.host], piece.message);
+		end
+	end
+	client.waiting = {};
+	forget_manager_if_idle(client.manager);
+end
+
+-- What session.close() does: tells the manager in every case, and why if there is a why.
+local function close_client(client, reason)
+	if client.closed then return; end
+	local session = client.session;
+	local event = { session = session, reason = reason };
+	module:context(session.host):fire_event("pre-session-close", event);
+	reason = event.reason;
+	local text;
+	if reason then
+		local element = stream_error(reason);
+		text = type(reason) == "table" and (reason.text or reason.condition) or tostring(reason);
+		session.log("debug", "Disconnecting client: %s", element);
+		deliver(client, tostring(element));
+	end
+	local link = select_link(client);
+	if link then
+		link.send(st.iq({ type = "set", id = new_id.short(), from = client.host, to = client.manager.name })
+			:tag("session", { xmlns = xmlns_management, id = client.id }):tag("close"):reset());
+	end
+	session.log("info", "Session of %s closed: %s", session.full_jid or session.ip, text or "no error");
+	end_client(client, text);
+end
+
+-- Fires "stream-features" as a stream header would, which prepares the session for SASL.
+local function prepare_login(client)
+	local session = client.session;
+	session.sasl_handler = nil;
+	hosts[session.host].events.fire_event("stream-features", { origin = session, features = st.stanza("stream:features") });
+	local handler = session.sasl_handler;
+	if handler and client.tls then
+		local with_plus = features.plus_mechanisms(handler, session.host)[1] ~= nil;
+		local external;
+		if module:context(session.host):get_option_boolean("connection_manager_external", false)
+		and not features.disabled_mechanisms(session.host):contains("EXTERNAL")
+		and tls.certificate_users(client.tls, session.host)[1] then
+			external = tls.external_backend(client.tls, session.host, usermanager.user_exists);
+		end
+		session.sasl_handler = tls.bind_sasl(handler, client.tls, with_plus, external);
+	end
+end
+
+-- One step of a client's stream, in the session's own thread.
+local function process(work)
+	local client, stanza = work.client, work.stanza;
+	client.pending = client.pending - 1;
+	client.current = work;
+	if client.closed then return; end
+	local session = client.session;
+	if work.finish then
+		session.log("info", "Client disconnected");
+		end_client(client);
+	elseif stanza then
+		if stanza.name == "auth" and session.type == "c2s_unauthed" then
+			if not session.sasl_handler or session.sasl_handler.selected then prepare_login(client); end
+			if stanza.attr.mechanism == "EXTERNAL" and stanza:get_text() == "" then
+				stanza:text("="); -- Prosody's EXTERNAL takes no challenge
+			end
+		end
+		core_process_stanza(session, stanza);
+	else
+		prepare_login(client);
+	end
+end
+
+local thread_callbacks = {};
+function thread_callbacks:error(problem)
+	local client = self.data;
+	client.log("error", "Traceback[connection_manager]: %s", problem);
+	local work = client.current;
+	if work and work.route and work.link.type == "connection_manager" then
+		route_error(work.link, work.route, "internal-server-error");
+	end
+end
+
+-- Tells modules that the client's side is encrypted.
+local function encrypt(client, found)
+	client.tls = found;
+	client.conn:encrypt(found);
+	client.session.secure = true;
+	client.session.encrypted = true;
+end
+
+local function new_client(manager, link, id, host, address)
+	local client = {
+		manager = manager, link = link, id = id, host = host;
+		waiting = {}, waiting_bytes = 0, pending = 0, seen = now(), lang = "en";
+		route_head = ("<route streamid='%s' from='%s' to='%s'>"):format(xml_escape(id), xml_escape(host), xml_escape(manager.name));
+	};
+	local conn = tls.new_leg(address or link.conn:ip(), link.conn,
+		function (data) return deliver(client, data); end,
+		function () close_client(client); end);
+	client.conn = conn;
+	local session = sessionmanager.new_session(conn);
+	client.session, client.log = session, session.log;
+	session.host, session.streamid, session.version = host, id, 1.0;
+	session.connection_manager = manager.name;
+	session.close = function (_, reason) close_client(client, reason); end;
+	-- The manager opens and restarts streams.
+	session.open_stream = function () return true; end;
+	session.reset_stream = function () end;
+	-- As the session manager's, but a message can be told from other bytes.
+	function session.rawsend(data, message)
+		data = session.filter("bytes/out", tostring(data));
+		if not data then return true; end
+		return deliver(client, data, message);
+	end
+	function session.send(element)
+		local message;
+		if element.name then
+			element = session.filter("stanzas/out", element);
+			if not element then return true; end
+			message = element.name == "message" and element or nil;
+		end
+		return session.rawsend(element, message);
+	end
+	if option("boolean", "trusted_secure", false) then session.secure = true; end
+	session.thread = async.runner(process, thread_callbacks, client);
+
+	manager.clients[id] = client;
+	manager.count = manager.count + 1;
+	c2s_sessions[conn] = session;
+	-- Prosody 13 writes "5 minutes" where 0.12 writes 300.
+	local timeout = (module.get_option_period or module.get_option_number)(module, "c2s_timeout", 300);
+	if timeout and timeout < math.huge then
+		client.login_timer = timer.add_task(timeout, function ()
+			client.login_timer = nil;
+			if not client.closed and session.type == "c2s_unauthed" then close_client(client, "connection-timeout"); end
+		end);
+	end
+	return client;
+end
+
+local function run(client, work)
+	client.pending = client.pending + 1;
+	if client.pending > max_pending_stanzas and not work.finish then
+		close_client(client, { condition = "policy-violation", text = "Too many stanzas are waiting" });
+		return;
+	end
+	work.client = client;
+	client.session.thread:run(work);
+end
+
+-- Elements that inherited the link's namespace, or say jabber:client, are the client's.
+local content_namespaces = { [xmlns_client] = true, [xmlns_link] = true, [xmlns_management] = true };
+local function to_content(element)
+	if element.attr.xmlns and not content_namespaces[element.attr.xmlns] then return; end
+	element.attr.xmlns = nil;
+	for _, child in ipairs(element.tags) do to_content(child); end
+end
+
+-- Managers
+
+-- Ends all sessions of a manager that does not come back.
+local function end_manager(manager, why)
+	if manager.grace_timer then timer.stop(manager.grace_timer); manager.grace_timer = nil; end
+	local all = {};
+	for _, client in pairs(manager.clients) do table.insert(all, client); end
+	if all[1] then module:log("info", "Ending %d sessions of %s: %s", #all, manager.name, why); end
+	for _, client in ipairs(all) do end_client(client, why); end
+	forget_manager_if_idle(manager);
+end
+
+function forget_manager_if_idle(manager)
+	-- A departed client's messages may still come back, for as long as there is a link.
+	if #manager.links == 0 and manager.count == 0 and managers[manager.name] == manager then
+		if manager.grace_timer then timer.stop(manager.grace_timer); manager.grace_timer = nil; end
+		managers[manager.name] = nil;
+	end
+end
+
+-- The manager is back within its grace.  Whether it still knows its clients has to be
+-- seen: each is asked for a sign of life, which a manager answers with <close/> where it
+-- does not know the stream.
+local function welcome_back(manager)
+	timer.stop(manager.grace_timer);
+	manager.grace_timer = nil;
+	local asked = now();
+	local all = {};
+	for _, client in pairs(manager.clients) do table.insert(all, client); end
+	for _, client in ipairs(all) do
+		local waiting = client.waiting;
+		client.waiting, client.waiting_bytes = {}, 0;
+		for _, piece in ipairs(waiting) do deliver(client, piece.data, piece.message); end
+		if client.session.full_jid then
+			client.session.send(st.iq({ type = "get", id = "cm-"..new_id.short(), from = client.host, to = client.session.full_jid })
+				:tag("ping", { xmlns = "urn:xmpp:ping" }):reset());
+		end
+	end
+	timer.add_task(option("number", "probe_timeout", 60), function ()
+		for _, client in ipairs(all) do
+			if not client.closed and client.seen < asked and client.session.full_jid then
+				close_client(client, { condition = "connection-timeout", text = "No sign of life after the links were lost" });
+			end
+		end
+	end);
+end
+
+local function enter(link)
+	local manager = managers[link.manager_name];
+	if not manager then
+		manager = { name = link.manager_name, links = {}, clients = {}, count = 0, departed = cache.new(max_departed) };
+		managers[link.manager_name] = manager;
+	end
+	link.manager = manager;
+	link.type = "connection_manager";
+	table.insert(manager.links, link);
+	return manager;
+end
+
+local function leave(link, cleanly)
+	local manager = link.manager;
+	for i, other in ipairs(manager.links) do
+		if other == link then table.remove(manager.links, i); break; end
+	end
+	if #manager.links > 0 then return; end
+	if manager.count == 0 then return forget_manager_if_idle(manager); end
+	local grace = option("number", "grace", 15);
+	if cleanly or grace <= 0 then return end_manager(manager, "The connection manager has left"); end
+	module:log("warn", "All links of %s are lost; its %d sessions wait %gs for a new one", manager.name, manager.count, grace);
+	manager.grace_timer = timer.add_task(grace, function ()
+		manager.grace_timer = nil;
+		end_manager(manager, "The connection manager is gone");
+	end);
+end
+
+-- Links
+
+local function close_link(link, reason)
+	if link.closing then return; end
+	if link.notopen then link:open_stream(); end
+	if reason then link.send(stream_error(reason)); end
+	link.send("</stream:stream>");
+	link.closing = true;
+	link.conn:close();
+end
+
+local function new_link(conn)
+	local link = { type = "connection_manager_unauthed", conn = conn, notopen = true, seen = now(), unsent = 0 };
+	link.id = "cm"..tostring(link):match("%x+$"):lower();
+	link.log = logger.init(link.id);
+	link.secure = conn:ssl() and true or nil;
+	function link.send(data)
+		if link.closing then return nil, "closing"; end
+		data = tostring(data);
+		link.unsent = link.unsent + #data;
+		if link.unsent > option("number", "send_buffer", 64*1024*1024) then
+			link.log("error", "%s does not read: closing the link", link.address or conn:ip());
+			link.closing = true; -- an error would only wait behind the rest
+			timer.add_task(0, function () conn:close(); end);
+			return nil, "full";
+		end
+		return conn:write(data);
+	end
+	link.close = close_link;
+	return link;
+end
+
+local link_streams = { default_ns = xmlns_link };
+
+local function open_link_stream(link)
+	local header = st.stanza("stream:stream", {
+		xmlns = xmlns_link, ["xmlns:stream"] = xmlns_streams, version = "1.0", id = link.streamid, from = link.address;
+	});
+	link.notopen = nil;
+	link.send("<?xml version='1.0'?>"..header:top_tag());
+end
+
+local function starttls_policy()
+	local policy = option("string", "starttls", "disabled");
+	if policy == "optional" or policy == "required" then return policy; end
+end
+
+function link_streams.streamopened(link, attr)
+	-- The same for all of a connection: managers may hash the one of before TLS.
+	link.streamid = link.streamid or new_id.long();
+	link.open_stream = open_link_stream;
+	if link.tls_started then
+		link.secure, link.tls_started = true, nil;
+		local socket = link.conn:socket();
+		local found = socket.info and socket:info() or {};
+		link.log("info", "Link encrypted (%s with %s)", found.protocol, found.cipher);
+	end
+	local node, name, resource = jid_prepped_split(attr.to or "");
+	if not name or node or (link.address and link.address ~= attr.to) then
+		return link:close{ condition = "improper-addressing", text = "'to' must be the manager's name, a slash and the link's name" };
+	end
+	link.manager_name, link.address = name, attr.to;
+	link.log("debug", "Link %s of %s", resource or "", name);
+	link:open_stream();
+	local offered = st.stanza("stream:features");
+	if not link.secure and starttls_policy() then
+		offered:tag("starttls", { xmlns = xmlns_starttls });
+		if starttls_policy() == "required" then offered:tag("required"):up(); end
+		offered:up();
+	end
+	link.send(offered);
+end
+
+function link_streams.streamclosed(link)
+	link.log("debug", "The manager has closed the link");
+	link.cleanly = true;
+	link:close();
+end
+
+function link_streams.error(link, problem, data)
+	if problem == "stream-error" then
+		local condition = data.tags[1] and data.tags[1].name;
+		link.log("info", "The manager has ended the link: %s", condition);
+		link.cleanly = condition == "system-shutdown";
+		link:close();
+	elseif problem == "no-stream" then
+		link.open_stream = open_link_stream;
+		link.streamid = link.streamid or new_id.long();
+		link:close("invalid-namespace");
+	else
+		link.log("warn", "Bad XML from the manager: %s", data);
+		link.streamid, link.open_stream = link.streamid or new_id.long(), open_link_stream;
+		link:close("not-well-formed");
+	end
+end
+
+local function start_tls(link)
+	local proceed = not link.secure and starttls_policy();
+	local context, problem;
+	if proceed then
+		context, problem = create_context(default_host() or "localhost", "server", module:get_option("connection_manager_ssl"));
+	end
+	if not context then
+		link.log("error", "No TLS for this link: %s", problem or "not configured");
+		link.send(st.stanza("failure", { xmlns = xmlns_starttls }));
+		return link:close();
+	end
+	link.send(st.stanza("proceed", { xmlns = xmlns_starttls }));
+	link.notopen, link.tls_started = true, true;
+	link.stream:reset();
+	link.conn:starttls(context);
+end
+
+-- The secrets a manager may use: its own if it has any, else the common ones.
+local function secrets_of(name)
+	local own = module:get_option("connection_manager_secrets");
+	own = type(own) == "table" and own[name];
+	local secrets = own or module:get_option("connection_manager_secret");
+	if type(secrets) ~= "table" then secrets = { secrets }; end
+	return secrets;
+end
+
+local function is_authentic(link, digest)
+	local right = false;
+	for _, secret in ipairs(secrets_of(link.manager_name)) do
+		if type(secret) == "string" and secret ~= "" then
+			-- Every secret is tried, so that time tells nothing of which one was right.
+			right = hashes.equals(hashes.sha1(link.streamid..secret, true), digest) or right;
+		end
+	end
+	return right;
+end
+
+local function push_configuration(link)
+	if link.closing then return; end
+	local payload = features.configuration(default_host(), served_hosts());
+	local text = tostring(payload);
+	if text == link.configuration then return; end
+	link.configuration = text;
+	link.send(st.iq({ type = "set", id = new_id.short() }):add_child(payload));
+end
+
+local function handshake(link, element)
+	if starttls_policy() == "required" and not link.secure then
+		return link:close{ condition = "not-authorized", text = "TLS is required" };
+	end
+	if not is_authentic(link, element:get_text():gsub("%s+", ""):lower()) then
+		link.log("warn", "Wrong secret for connection manager %s, from %s", link.manager_name, link.conn:ip());
+		return link:close("not-authorized");
+	end
+	unauthed_links = unauthed_links - 1;
+	local manager = enter(link);
+	link.stream:set_stanza_size_limit(option("number", "stanza_size_limit", 1024*1024));
+	link.log("info", "Link %s is ready", link.address);
+	link.send(st.stanza("handshake"));
+	push_configuration(link);
+	if manager.grace_timer then welcome_back(manager); end
+end
+
+-- Management: what a manager says about its clients
+
+local management = {};
+
+local function requested_host(iq, description)
+	local wanted = description and description.attr.to or iq.attr.to;
+	if not wanted then return default_host(); end
+	wanted = nameprep(wanted);
+	return wanted and is_served(wanted) and wanted or nil;
+end
+
+function management.create(link, iq, request, action)
+	local manager, id = link.manager, request.attr.id;
+	if manager.clients[id] then return iq_reply(link, iq, "conflict"); end
+	if #id > max_stream_id_bytes then return iq_reply(link, iq, "bad-request", "invalid-payload"); end
+	if manager.count >= option("number", "max_sessions", 100000) then return iq_reply(link, iq, "resource-constraint"); end
+	local description = action:get_child("stream", xmlns_stream);
+	local host = requested_host(iq, description);
+	if not host then return iq_reply(link, iq, "service-unavailable", "host-unknown"); end
+	local found = action:get_child("tls", tls.xmlns);
+	if found then
+		local problem;
+		found, problem = tls.parse(found);
+		if not found then
+			link.log("warn", "The manager sent %s", problem);
+			return iq_reply(link, iq, "bad-request", "invalid-payload");
+		end
+	end
+	local leg = action:get_child("host");
+	local address = leg and leg.attr.address;
+	if address and not ip.new_ip(address) then address = nil; end
+
+	local event = { manager = manager.name, host = host, ip = address, tls = found };
+	if module:fire_event("connection-manager/client-connecting", event) == false then
+		return iq_reply(link, iq, "not-allowed");
+	end
+	local client = new_client(manager, link, id, host, address);
+	client.lang = description and description.attr.lang or client.lang;
+	if found then encrypt(client, found); end
+	client.session.log("info", "Client connected through %s", link.address);
+	iq_reply(link, iq);
+	run(client, { link = link });
+end
+
+function management.close(link, iq, request)
+	local client = link.manager.clients[request.attr.id];
+	if not client then return iq_reply(link, iq, "item-not-found"); end
+	client.seen = now();
+	iq_reply(link, iq);
+	run(client, { finish = true }); -- behind what the client has sent before
+end
+
+function management.failed(link, iq, request, action)
+	local client, gone = link.manager.clients[request.attr.id], nil;
+	if not client then
+		gone = link.manager.departed:get(request.attr.id);
+		if not gone or gone.time + departed_memory < now() then return iq_reply(link, iq, "item-not-found"); end
+	end
+	local message = action.tags[1];
+	if not message or action.tags[2] then return iq_reply(link, iq, "bad-request", "invalid-payload"); end
+	to_content(message);
+	if message.name ~= "message" or message.attr.xmlns then return iq_reply(link, iq, "bad-request", "unknown-stanza"); end
+	local username, host = gone and gone.username or client and client.session.username, gone and gone.host or client and client.host;
+	if username then
+		local to = message.attr.to;
+		if to and jid_bare(to) ~= username.."@"..host then return iq_reply(link, iq, "bad-request", "invalid-payload"); end
+		store_undelivered(username, host, client and client.session or hosts[host], message);
+	end
+	iq_reply(link, iq);
+end
+
+-- urn:cmanager:tls:0: the client was announced before its TLS was there.
+function management.tls(link, iq, request, action)
+	local client = link.manager.clients[request.attr.id];
+	if not client then return iq_reply(link, iq, "item-not-found"); end
+	local found = action.attr.xmlns == tls.xmlns and not client.tls and client.session.type == "c2s_unauthed" and tls.parse(action);
+	if not found then return iq_reply(link, iq, "bad-request", "invalid-payload"); end
+	encrypt(client, found);
+	iq_reply(link, iq);
+	run(client, { link = link });
+end
+
+local function process_iq(link, iq)
+	local kind = iq.attr.type;
+	if kind == "result" then return; end
+	if kind == "error" then
+		link.log("warn", "The manager answered with an error: %s", iq:get_error());
+		return;
+	end
+	local request = iq.tags[1];
+	if kind ~= "set" or not request then return iq_reply(link, iq, "bad-request"); end
+	if (request.attr.id or "") == "" then return iq_reply(link, iq, "bad-request", "id-required"); end
+	if request.name ~= "session" or request.attr.xmlns ~= xmlns_management then return iq_reply(link, iq, "bad-request"); end
+	local action = request.tags[1];
+	local act = action and (action.attr.xmlns == xmlns_management or action.name == "tls") and management[action.name];
+	if act then return act(link, iq, request, action); end
+	iq_reply(link, iq, link.manager.clients[request.attr.id] and "bad-request" or "item-not-found");
+end
+
+local routable = { iq = true, message = true, presence = true };
+local routable_sasl = { auth = true, response = true, abort = true };
+
+local function process_route(link, route)
+	if route.attr.type == "error" then return; end
+	local id = route.attr.streamid;
+	if not id or id == "" then return route_error(link, route, "bad-request", "id-required"); end
+	local client = link.manager.clients[id];
+	if client and client.session.destroyed then
+		end_client(client); -- somebody destroyed the session without closing it
+		client = nil;
+	end
+	if not client then return route_error(link, route, "item-not-found"); end
+	local stanza = route.tags[1];
+	if not stanza or route.tags[2] then return route_error(link, route, "bad-request", "invalid-payload"); end
+	client.link, client.seen = link, now();
+	to_content(stanza);
+	local xmlns = stanza.attr.xmlns;
+	if not (not xmlns and routable[stanza.name] or xmlns == xmlns_sasl and routable_sasl[stanza.name]) then
+		return route_error(link, route, "bad-request", "unknown-stanza");
+	end
+	stanza.attr["xml:lang"] = stanza.attr["xml:lang"] or client.lang;
+	stanza = client.session.filter("stanzas/in", stanza);
+	if stanza then run(client, { stanza = stanza, link = link, route = route }); end
+end
+
+function link_streams.handlestanza(link, element)
+	if link.closing then return; end
+	local name, xmlns = element.name, element.attr.xmlns;
+	if link.type ~= "connection_manager" then
+		if name == "handshake" and not xmlns then return handshake(link, element); end
+		if name == "starttls" and xmlns == xmlns_starttls then return start_tls(link); end
+		-- The answer that the protocol knows, and then no second try.
+		if not xmlns and name == "iq" then iq_reply(link, element, "not-authorized"); end
+		if not xmlns and name == "route" then route_error(link, element, "not-authorized"); end
+		return link:close("not-authorized");
+	end
+	if not xmlns and name == "route" then
+		process_route(link, element);
+	elseif not xmlns and name == "iq" then
+		process_iq(link, element);
+	else
+		link.log("warn", "The manager sent something unknown: %s", element:top_tag());
+		link:close("unsupported-stanza-type");
+	end
+end
+
+-- The port
+
+local listener = {};
+
+function listener.onconnect(conn)
+	if unauthed_links >= max_unauthed_links then
+		module:log("warn", "Too many links without a handshake; refusing %s", conn:ip());
+		conn:close();
+		return;
+	end
+	unauthed_links = unauthed_links + 1;
+	local link = new_link(conn);
+	links[conn] = link;
+	conn:setoption("keepalive", true);
+	link.open_stream = open_link_stream;
+	local stream = new_xmpp_stream(link, link_streams, unauthed_stanza_size_limit);
+	link.open_stream = open_link_stream; -- the stream's own speaks to clients and servers
+	link.stream = stream;
+	timer.add_task(unauthed_timeout, function ()
+		if link.type == "connection_manager_unauthed" and not link.closing then link:close("connection-timeout"); end
+	end);
+end
+
+function listener.onincoming(conn, data)
+	local link = links[conn];
+	if not link or link.closing then return; end
+	link.seen = now();
+	local ok, problem = link.stream:feed(data);
+	if ok or link.closing then return; end
+	link.log("warn", "Bad data from %s: %s", link.address or conn:ip(), problem);
+	link.streamid = link.streamid or new_id.long();
+	link:close(problem == "stanza-too-large" and "policy-violation" or "not-well-formed");
+end
+
+function listener.ondrain(conn)
+	local link = links[conn];
+	if link then link.unsent = 0; end
+end
+
+function listener.onreadtimeout()
+	return true; -- see watch(), which is stricter
+end
+
+function listener.ondisconnect(conn, problem)
+	local link = links[conn];
+	if not link then return; end
+	links[conn] = nil;
+	local was_ready = link.type == "connection_manager";
+	link.closing, link.type = true, "connection_manager_destroyed";
+	if was_ready then
+		link.log("info", "Link %s is gone: %s", link.address, problem or "closed");
+		leave(link, link.cleanly);
+	else
+		unauthed_links = unauthed_links - 1;
+	end
+end
+
+-- One look at all links: a space to keep each alive, an end for those that are dead.
+local function watch()
+	local deadline = now() - option("number", "dead_after", 90);
+	local found = {};
+	for _, link in pairs(links) do
+		if link.type == "connection_manager" then table.insert(found, link); end
+	end
+	for _, link in ipairs(found) do
+		if link.seen < deadline then
+			link.log("warn", "Nothing came from %s for too long", link.address);
+			link:close("connection-timeout");
+		else
+			link.send(" ");
+		end
+	end
+	return option("number", "keepalive", 30);
+end
+
+local push_scheduled = false;
+local function schedule_push()
+	if push_scheduled then return; end
+	push_scheduled = true;
+	-- Modules are loaded one after the other; one push is enough for all of them.
+	timer.add_task(0.1, function ()
+		push_scheduled = false;
+		for _, link in pairs(links) do
+			if link.type == "connection_manager" then push_configuration(link); end
+		end
+	end);
+end
+
+local function stop(reason)
+	for _, manager in pairs(managers) do
+		local all = {};
+		for _, client in pairs(manager.clients) do table.insert(all, client); end
+		for _, client in ipairs(all) do close_client(client, reason); end
+	end
+	local found = {};
+	for _, link in pairs(links) do table.insert(found, link); end
+	for _, link in ipairs(found) do link:close(reason); end
+end
+
+module:hook("config-reloaded", schedule_push, -10);
+module:hook("host-activated", schedule_push, -10);
+module:hook("host-deactivated", function (host)
+	for _, manager in pairs(managers) do
+		local all = {};
+		for _, client in pairs(manager.clients) do
+			if client.host == host then table.insert(all, client); end
+		end
+		for _, client in ipairs(all) do close_client(client, { condition = "host-gone" }); end
+	end
+	schedule_push();
+end);
+
+-- Ahead of mod_c2s, which would wait for our sessions.
+module:hook("server-stopping", function (event)
+	stop({ condition = "system-shutdown", text = event.reason });
+end, -90);
+
+function module.add_host(module) -- luacheck: ignore 431/module
+	module:hook("module-loaded", schedule_push);
+	module:hook("module-unloaded", schedule_push);
+	schedule_push();
+end
+
+local watch_timer = timer.add_task(option("number", "keepalive", 30), watch);
+
+function module.unload()
+	timer.stop(watch_timer);
+	stop({ condition = "system-shutdown", text = "mod_connection_manager is being unloaded" });
+end
+
+module:provides("net", {
+	name = "connection_manager";
+	private = true;
+	listener = listener;
+	default_port = 5262;
+	multiplex = {
+		pattern = "^<.*:stream.*%sxmlns%s*=%s*(['\"])jabber:connectionmanager%1.*>";
+	};
+});
+
+module:provides("net", {
+	name = "connection_manager_direct_tls";
+	private = true;
+	listener = listener;
+	encryption = "ssl";
+});

@@ -1,0 +1,48 @@
+# Copyright the cmanager authors.
+# See LICENSE for details.
+
+"""
+A directory like C{/etc/cmanager}, for tests that read a whole configuration.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from tests.certificates import authority
+
+DOMAIN = "montague.example"
+SECRET = "s3cret-of-montague"
+
+
+class Site:
+    """
+    Certificates, a secret and a configuration, in a directory of their own.
+
+    @param directory: Made here; must not exist.
+    """
+
+    def __init__(self, directory: str) -> None:
+        self.directory = Path(os.path.abspath(directory))
+        self.certificates = self.directory / "certificates"
+        self.certificates.mkdir(parents=True)
+        authority().issue(DOMAIN).write(self.certificates, DOMAIN)
+        secret = self.directory / "secret"
+        secret.write_text(SECRET + "\n")
+        secret.chmod(0o600)
+        self.path = self.directory / "cmanager.toml"
+        self.write()
+
+    def write(self, more: str = "", *, endpoint: str = "tcp:0:interface=127.0.0.1") -> Path:
+        """
+        Write the configuration, with C{more} behind it, and return its path.  The
+        server is one that nobody listens for.
+        """
+        self.path.write_text(
+            '[tls]\ncertificates = "certificates"\n'
+            f'[[listener]]\ntype = "tcp"\nendpoint = "{endpoint}"\n'
+            f'[[server]]\ndomains = ["{DOMAIN}"]\naddress = "127.0.0.1:1"\n'
+            'secret-file = "secret"\nsecurity = "plain"\n' + more
+        )
+        return self.path
