@@ -1,0 +1,197 @@
+# Copyright the cmanager authors.
+# See LICENSE for details.
+
+"""
+The writes of many sessions into one transport.  Layer 4; knows no XML.
+
+What is written within one turn of the reactor leaves in one piece.  The transport
+holds one such piece at a time, so that it is known what the kernel has taken; the
+rest waits here, bounded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.interfaces import IPushProducer
+from zope.interface import implementer
+
+from cmanager import diagnosis
+from cmanager.errors import LinkError
+
+FLUSH_BYTES = 65536
+"""
+So much leaves before the end of the turn; and with more waiting behind a server
+that does not read, those who write are paused.
+"""
+
+BACKLOG_BYTES = 67108864
+"""
+With more waiting, the server is given up.  Who is paused adds only what was on its
+way, and the closing of clients who leave.
+"""
+
+
+@implementer(IPushProducer)
+class Funnel:
+    """
+    The way out of one link.
+
+    @param pause: Called when those who write should be paused,
+    @param resume: and when they may go on.
+    @param give: Called with a L{LinkError} when the server takes nothing any more;
+        L{stop} must follow.
+    @ivar stanzas: How many of what was written count as stanzas; for the writer to
+        increase before L{write}.
+    """
+
+    def __init__(
+        self,
+        clock: Any,  # IReactorTime
+        *,
+        stalledAfter: float,
+        pause: Callable[[], None],
+        resume: Callable[[], None],
+        give: Callable[[LinkError], None],
+        backlog: int = BACKLOG_BYTES,
+    ) -> None:
+        self.stanzas = 0
+        self._clock = clock
+        self._stalledAfter = stalledAfter
+        self._pause = pause
+        self._resume = resume
+        self._give = give
+        self._backlog = backlog
+        self._transport: Any = None  # ITransport with IConsumer
+        self._parts: list[bytes] = []
+        self._size = 0
+        self._turn: Any = None  # IDelayedCall
+        self._watch: Any = None  # IDelayedCall
+        self._isBusy = False
+        self._busySince = 0.0
+        self._isPausing = False
+        # Of the stanzas: handed to the transport, taken by the kernel.
+        self._handed = 0
+        self._taken = 0
+
+    @property
+    def untaken(self) -> int:
+        """
+        How many stanzas the kernel is not known to have taken.
+        """
+        return self.stanzas - self._taken
+
+    def start(self, transport: Any) -> None:
+        """
+        Write to C{transport} from here on.
+        """
+        self._transport = transport
+        # With direct TLS the socket is one further down.
+        socket = getattr(transport, "transport", None) or transport
+        # Pause at anything that the kernel has not taken at once.
+        socket.bufferSize = 0
+        transport.registerProducer(self, True)
+
+    def stop(self) -> None:
+        """
+        Forget what waits; write nothing any more.
+        """
+        for timer in (self._turn, self._watch):
+            if timer is not None and timer.active():
+                timer.cancel()
+        self._turn = self._watch = None
+        self._parts = []
+        self._size = 0
+        if self._transport is not None:
+            self._transport.unregisterProducer()
+            self._transport = None
+
+    def write(self, *parts: bytes) -> None:
+        """
+        Send, in this turn of the reactor unless the server does not read.
+        """
+        if self._transport is None:
+            return
+        self._parts += parts
+        for part in parts:
+            self._size += len(part)
+        if self._isBusy:
+            if self._size > self._backlog:
+                self._give(diagnosis.swamped(self._backlog))
+            elif self._size > FLUSH_BYTES and not self._isPausing:
+                self._isPausing = True
+                self._pause()
+        elif self._size >= FLUSH_BYTES:
+            self.flush()
+        elif self._turn is None:
+            self._turn = self._clock.callLater(0, self._turned)
+
+    def flush(self) -> None:
+        """
+        Do not wait for the end of the turn.
+        """
+        if self._isBusy or not self._parts:
+            return
+        # Not busy: it has got rid of what it was handed before.
+        self._taken = self._handed
+        self._handed = self.stanzas
+        data = b"".join(self._parts)
+        self._parts = []
+        self._size = 0
+        self._transport.write(data)
+
+    def finish(self, last: bytes) -> None:
+        """
+        Hand everything over with C{last} behind it, whatever waits, and stop.
+        """
+        transport = self._transport
+        data = b"".join((*self._parts, last))
+        self.stop()
+        transport.write(data)
+
+    def confirm(self) -> None:
+        """
+        The server has read everything.
+        """
+        self._taken = self.stanzas
+
+    def _turned(self) -> None:
+        self._turn = None
+        self.flush()
+
+    def pauseProducing(self) -> None:
+        """
+        See L{IPushProducer}: the kernel has not taken everything yet.
+        """
+        self._isBusy = True
+        self._busySince = self._clock.seconds()
+        # One timer runs on from one piece to the next: busy is the usual state.
+        if self._watch is None:
+            self._watch = self._clock.callLater(self._stalledAfter, self._look)
+
+    def resumeProducing(self) -> None:
+        """
+        See L{IPushProducer}: it has.
+        """
+        self._isBusy = False
+        self._taken = self._handed
+        self.flush()
+        if self._isPausing:
+            self._isPausing = False
+            self._resume()
+
+    def stopProducing(self) -> None:
+        """
+        See L{IPushProducer}: the connection is gone, and its protocol knows.
+        """
+
+    def _look(self) -> None:
+        self._watch = None
+        if not self._isBusy:
+            return
+        left = self._busySince + self._stalledAfter - self._clock.seconds()
+        if left <= 0:
+            self._give(diagnosis.stalled(self._stalledAfter))
+        else:
+            self._watch = self._clock.callLater(left, self._look)

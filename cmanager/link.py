@@ -1,0 +1,194 @@
+# Copyright the cmanager authors.
+# See LICENSE for details.
+
+"""
+A link: one stream to a server, shared by many sessions.  Layer 4; looks at no
+stanza.
+
+L{LinkStream} sets the stream up and ends it; what sessions write, what the server
+sends for them, and the signs of life in between are here.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from cmanager import diagnosis
+from cmanager.diagnosis import Step
+from cmanager.errors import LinkError
+from cmanager.interfaces import ILink
+from cmanager.linkevents import (
+    CloseRequested,
+    Configured,
+    Replied,
+    Routed,
+    RouteFailed,
+    Unreadable,
+)
+from cmanager.linkstream import LinkStream
+from cmanager.memory import RouteMemory
+from cmanager.multiplex import ROUTE_END
+from cmanager.stanza import Stanza
+
+if TYPE_CHECKING:
+    from cmanager.session import Session
+    from cmanager.table import Ghost
+
+
+@implementer(ILink)
+class Link(LinkStream):
+    """
+    See L{ILink}.
+    """
+
+    _log = Logger()
+
+    def __init__(self, *arguments: Any) -> None:
+        """
+        See L{LinkStream}.
+        """
+        super().__init__(*arguments)
+        self._memory = RouteMemory()
+        self._pinned: set[str] = set()
+        self._inputs |= {
+            Routed: self._routed,
+            Configured: self._configured,
+            RouteFailed: self._routeFailed,
+            Unreadable: self._unreadable,
+            CloseRequested: self._closeRequested,
+            Replied: self._replied,
+        }
+
+    @property
+    def load(self) -> int:
+        """
+        See L{ILink}.
+        """
+        return len(self._pinned)
+
+    # What sessions ask.
+
+    def open(self, session: Session) -> None:
+        """
+        See L{ILink}.
+        """
+        self._pinned.add(session.id)
+        if self.isReady:
+            iqID = self.owner.newIQ("create", session.id)
+            self._funnel.write(self._writer.create(session.id, iqID, session.stream.peer))
+
+    def adopt(self, session: Session | Ghost) -> None:
+        """
+        See L{ILink}.
+        """
+        self._pinned.add(session.id)
+
+    def route(self, session: Session | Ghost, stanza: Stanza) -> None:
+        """
+        See L{ILink}.
+        """
+        if not self.isReady:
+            self._hub.metrics.increment("stanzas_lost_in_link")
+            return
+        funnel = self._funnel
+        funnel.stanzas = number = funnel.stanzas + 1
+        streamID = session.id
+        self._memory.put(number, streamID, stanza)
+        funnel.write(self._writer.routeHead(streamID, number), stanza.data, ROUTE_END)
+
+    def fail(self, session: Session | Ghost, stanza: Stanza) -> None:
+        """
+        See L{ILink}.
+        """
+        if not self.isReady:
+            self._hub.metrics.increment("stanzas_lost_in_link")
+            return
+        self._funnel.stanzas += 1
+        iqID = self.owner.newIQ("failed", session.id)
+        self._funnel.write(self._writer.failed(session.id, iqID, stanza))
+
+    def close(self, session: Session | Ghost) -> None:
+        """
+        See L{ILink}.
+        """
+        self._pinned.discard(session.id)
+        if self.isReady:
+            iqID = self.owner.newIQ("close", session.id)
+            self._funnel.write(self._writer.close(session.id, iqID))
+
+    def forget(self, session: Session | Ghost) -> None:
+        """
+        See L{ILink}.
+        """
+        self._pinned.discard(session.id)
+
+    # What the stream tells.
+
+    def _ready(self) -> None:
+        settings = self._settings
+        self._timers["heartbeat"] = self._clock.callLater(settings.heartbeat, self._beat)
+        self._timers["silence"] = self._clock.callLater(settings.deadAfter, self._listen)
+        self.owner.linkReady(self)
+
+    def _lost(self, error: LinkError | None) -> None:
+        self._pinned.clear()
+        self.owner.linkLost(self, error)
+
+    def _pause(self) -> None:
+        self._hub.pause(self)
+
+    def _resume(self) -> None:
+        self._hub.resume(self)
+
+    # What the server sends.  Routes and closes may come before the handshake is done
+    # (docs/wire.rst).
+
+    def _configured(self, event: Configured) -> None:
+        # Only a server that has accepted us says what to offer.
+        if self.step is Step.READY:
+            if event.iqID is not None:
+                self._funnel.write(self._writer.result(event.iqID))
+            self.owner.configured(self, event.configuration)
+
+    def _routed(self, event: Routed) -> None:
+        self._hub.routed(self, event.streamID, event.stanza)
+
+    def _closeRequested(self, event: CloseRequested) -> None:
+        # Before the handshake the server would only refuse the answer.
+        if self.step is Step.READY and event.iqID is not None:
+            self._funnel.write(self._writer.result(event.iqID))
+        self._hub.closeRequested(self, event.streamID, event.error)
+
+    def _routeFailed(self, event: RouteFailed) -> None:
+        sent = self._memory.get(event.routeID, event.streamID)
+        self._hub.routeFailed(self, event.streamID, event.condition, sent)
+
+    def _unreadable(self, event: Unreadable) -> None:
+        self._hub.metrics.increment("stanzas_dropped", "unreadable")
+        self._log.warn("link {link}: a route holds text that cannot be read", link=self.name)
+
+    def _replied(self, event: Replied) -> None:
+        self.owner.replied(self, event)
+
+    # Time.
+
+    def _beat(self) -> None:
+        self._timers["heartbeat"] = self._clock.callLater(self._settings.heartbeat, self._beat)
+        self._funnel.write(b" ")
+
+    def _listen(self) -> None:
+        left = self._heard + self._settings.deadAfter - self._clock.seconds()
+        # If it was this process that stood still, what came meanwhile has yet to be read.
+        if left > 0:
+            self._timers["silence"] = self._clock.callLater(left, self._listen)
+        else:
+            self._timers["silence"] = self._clock.callLater(0, self._despair, self._heard)
+
+    def _despair(self, heard: float) -> None:
+        if self._heard == heard:
+            self.lose(diagnosis.silent(self._settings.deadAfter))
+        else:
+            self._listen()
