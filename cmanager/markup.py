@@ -2,13 +2,12 @@
 # See LICENSE for details.
 
 """
-What the end of unfinished input is in the middle of.  Layer 1, pure.
+The token that unfinished input ends in.  Layer 1, pure.
 
 Expat reads an unfinished token anew with each call, so that many small reads of a
 large start tag would cost the square of its length.  L{OpenMarkup} tells whether new
-bytes can finish what is open, in one pass over them; until they can, the scanner
-keeps them to itself.  It may be wrong only in saying that they can: text that is no
-well-formed XML, or in a CDATA section, is for expat to judge.
+bytes can finish the token, in one pass over them; until they can, the scanner keeps
+them to itself.  It is wrong at most in saying that they can.
 """
 
 from __future__ import annotations
@@ -42,28 +41,38 @@ class OpenMarkup:
         self._within = b""
         self._head = b""
 
-    def begin(self, data: bytes, inProlog: bool) -> None:
+    def begin(self, token: bytes | bytearray, inProlog: bool) -> None:
         """
-        Look for what C{data} leaves open, given that nothing was before.
+        Start from what a parser has not been able to use.
 
+        @param token: The beginning of a token, or nothing.
         @param inProlog: No start tag has been read: an XML declaration may come.
         @raise StreamError: C{restricted-xml} where a comment, a processing instruction
             or a DTD has begun: nobody need wait for its end.
         """
         self.isOpen = False
-        self._find(data, 0, inProlog)
+        if token[:1] == b"<":
+            self._head = bytes(token[:_HEAD_BYTES])
+            self._refuse(inProlog)
+            self._within = b""
+            self.isOpen = not self._canEnd(token, 1)
+        elif token[:1] == b"&":
+            self._within = b"&"
+            self.isOpen = True
 
     def goOn(self, data: bytes, inProlog: bool) -> bool:
         """
-        Follow what is open through C{data}.
+        Follow the token that is open through C{data}.
 
-        @return: L{False} if C{data} cannot finish it.
+        @return: L{False} if C{data} cannot finish it.  After L{True}, L{begin} anew.
         @raise StreamError: As L{begin}.
         """
         if len(self._head) < _HEAD_BYTES and self._within != b"&":
             self._head += data[: _HEAD_BYTES - len(self._head)]
             self._refuse(inProlog)
-        position = 0
+        return self._canEnd(data, 0)
+
+    def _canEnd(self, data: bytes | bytearray, position: int) -> bool:
         while True:
             if self._within:
                 found = _ENDS[self._within].search(data, position)
@@ -71,35 +80,18 @@ class OpenMarkup:
                     return False
                 position = found.start()
                 if data[position] in b"<;":
-                    break
+                    return True
                 self._within = b""
                 position += 1
-            position = _tagPart(data, position)
+            found = _IN_TAG.match(data, position)
+            assert found is not None, "matches the empty string"
+            position = found.end()
             if position == len(data):
                 return False
             if data[position] in b"<>":
-                break
-            self._within = data[position : position + 1]
+                return True
+            self._within = bytes(data[position : position + 1])
             position += 1
-        self.isOpen = False
-        self._find(data, position, inProlog)
-        return True
-
-    def _find(self, data: bytes, position: int, inProlog: bool) -> None:
-        tag = data.rfind(b"<", position)
-        if tag >= 0:
-            position = _tagPart(data, tag + 1)
-            within = data[position : position + 1]
-            if within != b">":
-                self.isOpen = True
-                self._within = within
-                self._head = data[tag : tag + _HEAD_BYTES]
-                self._refuse(inProlog)
-                return
-        reference = data.rfind(b"&", position)
-        if reference >= 0 and data.find(b";", reference) < 0:
-            self.isOpen = True
-            self._within = b"&"
 
     def _refuse(self, inProlog: bool) -> None:
         head = self._head
@@ -113,9 +105,3 @@ class OpenMarkup:
             return
         if not (allowed.startswith(head) or (head.startswith(allowed) and allowed)):
             raise StreamError("restricted-xml")
-
-
-def _tagPart(data: bytes, position: int) -> int:
-    found = _IN_TAG.match(data, position)
-    assert found is not None, "matches the empty string"
-    return found.end()

@@ -209,17 +209,19 @@ class Scanner:
         raise failure
 
     def _feed(self, data: bytes) -> None:
-        isFollowed = False
         buffer = self._buffer
         if isinstance(buffer, bytearray):
             if self._fed == 1 and data[:1] == b"\x00":
                 raise StreamError("unsupported-encoding")
             buffer += data
             markup = self._markup
-            if markup is not None and markup.isOpen:
-                isFollowed = markup.goOn(data, self._depth == 0)
-                if not isFollowed and self._base + len(buffer) - self._unit <= self.limit:
-                    return
+            if (
+                markup is not None
+                and markup.isOpen
+                and not markup.goOn(data, self._depth == 0)
+                and self._base + len(buffer) - self._unit <= self.limit
+            ):
+                return
         else:
             if self._depth <= 1:
                 data = data.lstrip(_WHITE)
@@ -235,7 +237,7 @@ class Scanner:
             self._buffer = b""
             self._markup = None
         else:
-            self._keep(data, isFollowed)
+            self._keep()
 
     def _parse(self) -> int:
         """
@@ -262,26 +264,27 @@ class Scanner:
             if self._unit + self.limit <= stop:
                 raise StreamError("policy-violation", "an element is too large")
 
-    def _keep(self, data: bytes, isFollowed: bool) -> None:
+    def _keep(self) -> None:
         """
         Drop all of the buffer but what later bytes will complete.
         """
         self._skipWhite()
         buffer = self._buffer
         keep = (self._boundary if self._start < 0 else self._start) - self._base
-        self._base += keep
-        if isinstance(buffer, bytearray):
-            del buffer[:keep]
-        else:
-            self._buffer = bytearray(buffer[keep:])
-        if not self._buffer:
+        if keep == len(buffer):
             self._buffer = b""
             self._markup = None
             return
-        if not isFollowed:
-            if self._markup is None:
-                self._markup = OpenMarkup(self._strict)
-            self._markup.begin(data, self._depth == 0)
+        if isinstance(buffer, bytearray):
+            del buffer[:keep]
+        else:
+            self._buffer = buffer = bytearray(buffer[keep:])
+        self._base += keep
+        if self._markup is None:
+            self._markup = OpenMarkup(self._strict)
+        assert self._parser is not None, "made by _begin"
+        # Between two calls the index is that of the token that has begun, if any.
+        self._markup.begin(buffer[self._parser.CurrentByteIndex - self._base :], self._depth == 0)
 
     def _begin(self, data: bytes) -> None:
         # RFC 6120 section 11.6: UTF-8 alone, and no byte order mark.

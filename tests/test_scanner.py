@@ -622,6 +622,7 @@ class CostTests(SynchronousTestCase):
             (b"<m><![CDATA[", b"]", b"]]></m>"),
             (b"<m><![CDATA[", b"<'", b"]]></m>"),
             (b"<m></m", b" ", b">"),
+            (b"<m a='>\"", b">", b"'/>"),
         ):
             room = self.LARGE - len(begin) - len(end)
             data = begin + middle * (room // len(middle)) + end
@@ -772,7 +773,7 @@ class RefusalTests(SynchronousTestCase):
         """
         The end of what is refused need not be waited for.
         """
-        for data in (b"<!-", b"<!D", b"<?", b"<?x", b"<a><!-", b"<a><?", b"<a>&x;"):
+        for data in (b"<!-", b"<!D", b"<?", b"<?x", b"<a><!-", b"<a><?", b"<a>&x;", b"<!-- <a>"):
             self.refuse("restricted-xml", data)
         self.refuse("restricted-xml", b"<!D", b"<?a", b"<!--", scanner=self.fresh)
 
