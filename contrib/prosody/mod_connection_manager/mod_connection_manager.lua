@@ -54,6 +54,7 @@ local max_pending_stanzas = 256;
 -- Clients that have left, so that their undelivered messages are still taken back.
 local max_departed, departed_memory = 10000, 60;
 local max_stream_id_bytes = 256;
+local stop_timeout = 5;
 
 local legacy_error_codes = {
 	["bad-request"] = { "400", "modify" };
@@ -69,13 +70,15 @@ local legacy_error_codes = {
 local managers = {}; -- by name
 local links = {}; -- by connection
 local unauthed_links = 0;
+local on_last_link_gone; -- set while Prosody is stopping
 
 -- mod_c2s's own table: it counts, lists and stops what is in it.
 local c2s_sessions = module:shared("/*/c2s/sessions");
 
+-- Read when needed: a reload of the configuration is enough to change it.
+local getters = { boolean = module.get_option_boolean, number = module.get_option_number, string = module.get_option_string };
 local function option(kind, name, default)
-	-- Read when needed: a reload of the configuration is enough to change it.
-	return module["get_option_"..kind](module, "connection_manager_"..name, default);
+	return getters[kind](module, "connection_manager_"..name, default);
 end
 
 local function is_served(host)
@@ -789,6 +792,7 @@ function listener.ondisconnect(conn, problem)
 	local link = links[conn];
 	if not link then return; end
 	links[conn] = nil;
+	if on_last_link_gone and not next(links) then on_last_link_gone(); end
 	local was_ready = link.type == "connection_manager";
 	link.closing, link.type = true, "connection_manager_destroyed";
 	if was_ready then
@@ -857,6 +861,12 @@ end);
 -- Ahead of mod_c2s, which would wait for our sessions.
 module:hook("server-stopping", function (event)
 	stop({ condition = "system-shutdown", text = event.reason });
+	if not next(links) or not async.ready() then return; end
+	-- What was written leaves only while the event loop runs.
+	local wait, done = async.waiter(1, true);
+	on_last_link_gone = done;
+	timer.add_task(stop_timeout, done);
+	wait();
 end, -90);
 
 function module.add_host(module) -- luacheck: ignore 431/module

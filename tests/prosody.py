@@ -1,0 +1,327 @@
+# Copyright the cmanager authors.
+# See LICENSE for details.
+
+"""
+A private Prosody for a test: Debian's program with our module, its files in a
+temporary directory, its ports on the loopback, in the foreground as somebody
+without privileges.  It ends with the test or, at the latest, with this process.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import pwd
+import re
+import selectors
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO
+from xml.etree import ElementTree
+
+from twisted.trial.unittest import SkipTest
+
+HERE = Path(__file__).resolve().parent.parent
+MODULES = HERE / "contrib" / "prosody"
+MISSING = "Prosody is not installed; on Debian or Ubuntu: apt install prosody"
+READY = re.compile(r"Activated service 'connection_manager' on \[")
+START_TIMEOUT_SECONDS = 30.0
+SHELL_TIMEOUT_SECONDS = 15.0
+PR_SET_PDEATHSIG = 1
+LOOPBACK = "127.0.0.1"
+ADMIN = "xmpp:prosody.im/admin"
+
+CONFIGURATION = """
+pidfile = "{directory}/prosody.pid"
+data_path = "{directory}/data"
+certificates = "{directory}/certs"
+plugin_paths = {{ "{directory}/modules" }}
+admin_socket = "{directory}/admin.sock"
+run_as_root = false
+log = {{ {{ levels = {{ min = "debug" }}, to = "console", timestamps = false }} }}
+modules_disabled = {{ "s2s" }}
+modules_enabled = {{
+    "roster"; "saslauth"; "tls"; "disco"; "ping"; "offline"; "carbons"; "mam"; "pep";
+    "blocklist"; "private"; "vcard4"; "vcard_legacy"; "limits"; "version"; "time";
+    "admin_shell"; "posix"; "register"; "connection_manager"; {modules}
+}}
+allow_registration = false
+c2s_interfaces = {{ "127.0.0.1" }}
+c2s_ports = {{ {clientPort} }}
+connection_manager_interfaces = {{ "127.0.0.1" }}
+connection_manager_ports = {{ {linkPort} }}
+{options}
+{hosts}
+"""
+
+
+def isRequired() -> bool:
+    """
+    Say whether the tests may not go on without Prosody.
+    """
+    return os.environ.get("CMANAGER_REQUIRE_ALL_ACTS") == "1"
+
+
+def program() -> str:
+    """
+    Return where Prosody is.
+
+    @raise SkipTest: It is nowhere, and that is permitted.
+    @raise AssertionError: It is nowhere, and all tests are wanted.
+    """
+    found = shutil.which("prosody", path=os.environ.get("PATH", "") + ":/usr/bin:/usr/sbin")
+    if found is not None:
+        return found
+    if isRequired():
+        raise AssertionError(MISSING)
+    raise SkipTest(MISSING)
+
+
+def freePort() -> int:
+    """
+    Return a port of the loopback that was free a moment ago.
+    """
+    with socket.socket() as probe:
+        probe.bind((LOOPBACK, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _owner() -> pwd.struct_passwd | None:
+    """
+    Return who runs Prosody, which does not start as root; L{None}: who runs this.
+    """
+    if os.geteuid() != 0:
+        return None
+    for name in ("prosody", "nobody"):
+        try:
+            return pwd.getpwnam(name)
+        except KeyError:
+            continue
+    raise AssertionError("there is no user to run Prosody as")
+
+
+def _endWithParent() -> None:
+    """
+    Called in the new process: it is not to outlive a test run that is killed.
+    """
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+class Prosody:
+    """
+    One Prosody.
+
+    @ivar directory: Its files; gone after L{stop}.
+    @ivar linkPort: Where connection managers come in.
+    @ivar clientPort: Where clients come in that need no manager.
+    """
+
+    def __init__(
+        self,
+        hosts: str = 'VirtualHost "example.org"\n',
+        options: str = "",
+        *,
+        modules: tuple[str, ...] = (),
+    ) -> None:
+        """
+        @param hosts: The end of the configuration: virtual hosts and components.
+        @param options: Its global part: whatever else is to be set.
+        @param modules: Modules to load beside the usual.
+        """
+        self._program = program()
+        self._process: subprocess.Popen[str] | None = None
+        self._modules = modules
+        self._lines: list[str] = []
+        self._news = threading.Condition()
+        self.linkPort = freePort()
+        self.clientPort = freePort()
+        self.directory = Path(tempfile.mkdtemp(prefix="cmanager-prosody-"))
+        for name in ("data", "certs", "modules"):
+            (self.directory / name).mkdir()
+        shutil.copytree(
+            MODULES / "mod_connection_manager", self.directory / "modules/mod_connection_manager"
+        )
+        self.configure(hosts, options)
+        self._own()
+
+    def configure(self, hosts: str, options: str = "") -> None:
+        """
+        Write the configuration.  A Prosody that runs reads it at C{config:reload()}.
+        """
+        text = CONFIGURATION.format(
+            directory=self.directory,
+            clientPort=self.clientPort,
+            linkPort=self.linkPort,
+            modules=" ".join(f'"{name}";' for name in self._modules),
+            options=options,
+            hosts=hosts,
+        )
+        (self.directory / "prosody.cfg.lua").write_text(text)
+
+    def addModule(self, name: str, source: str) -> None:
+        """
+        Put a module beside ours, before the start.
+        """
+        (self.directory / "modules" / f"mod_{name}.lua").write_text(source)
+        self._own()
+
+    def addCertificate(self, name: str, certificate: bytes, key: bytes) -> None:
+        """
+        Put a certificate, in PEM, where Prosody looks for that of a host.
+        """
+        (self.directory / "certs" / f"{name}.crt").write_bytes(certificate)
+        (self.directory / "certs" / f"{name}.key").write_bytes(key)
+        self._own()
+
+    def _own(self) -> None:
+        owner = _owner()
+        if owner is not None:
+            for path in (self.directory, *self.directory.rglob("*")):
+                os.chown(path, owner.pw_uid, owner.pw_gid)
+
+    def start(self) -> None:
+        """
+        Start it, and return when its port is open.
+        """
+        owner = _owner()
+        self._process = subprocess.Popen(
+            [self._program, "-F", "--config", str(self.directory / "prosody.cfg.lua")],
+            cwd=self.directory,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            env={"PATH": "/usr/bin:/bin", "HOME": str(self.directory), "LC_ALL": "C.UTF-8"},
+            preexec_fn=_endWithParent,
+            user=owner and owner.pw_uid,
+            group=owner and owner.pw_gid,
+            extra_groups=() if owner else None,
+        )
+        assert self._process.stdout is not None
+        threading.Thread(target=self._read, args=(self._process.stdout,), daemon=True).start()
+        try:
+            self.waitForLog(READY.search)
+            self._waitForAnswer()
+        except (AssertionError, OSError):
+            self.stop()
+            raise
+
+    def _waitForAnswer(self) -> None:
+        """
+        Wait for the first answer on the port: the event loop runs only after all
+        modules have been loaded.
+        """
+        with socket.create_connection((LOOPBACK, self.linkPort), START_TIMEOUT_SECONDS) as probe:
+            probe.sendall(b"<probe/>")
+            while probe.recv(4096):
+                pass
+
+    def _read(self, output: IO[str]) -> None:
+        for line in output:
+            with self._news:
+                self._lines.append(line.rstrip("\n"))
+                self._news.notify_all()
+        with self._news:
+            self._lines.append("(end)")
+            self._news.notify_all()
+
+    def waitForLog(self, wanted: Callable[[str], object], since: int = 0) -> str:
+        """
+        Return the first line of the log, from number C{since} on, that is wanted.
+
+        @raise AssertionError: Prosody ended, or wrote no such line in time.
+        """
+        deadline = time.monotonic() + START_TIMEOUT_SECONDS
+        with self._news:
+            while True:
+                for line in self._lines[since:]:
+                    if wanted(line):
+                        return line
+                since = len(self._lines)
+                left = deadline - time.monotonic()
+                if self._lines[-1:] == ["(end)"] or left <= 0:
+                    raise AssertionError("Prosody did not say it:\n" + "\n".join(self._lines[-60:]))
+                self._news.wait(left)
+
+    @property
+    def log(self) -> list[str]:
+        """
+        What it has written until now.
+        """
+        with self._news:
+            return list(self._lines)
+
+    def kill(self) -> None:
+        """
+        End it at once, as a crash would.
+        """
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def halt(self) -> None:
+        """
+        End it in order and keep its files, so that L{start} goes on where it was.
+        """
+        if self._process is None:
+            return
+        self._process.terminate()
+        try:
+            self._process.wait(10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._process = None
+
+    def stop(self) -> None:
+        """
+        End it and remove its files.
+        """
+        self.halt()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def shell(self, command: str) -> str:
+        """
+        Have the admin shell execute C{command}; return all it said.
+        """
+        parser = ElementTree.XMLPullParser(["end"])
+        said: list[str] = []
+        with socket.socket(socket.AF_UNIX) as console, selectors.DefaultSelector() as selector:
+            console.connect(str(self.directory / "admin.sock"))
+            selector.register(console, selectors.EVENT_READ)
+            query = ElementTree.Element("repl-input", {"id": "1"})
+            query.text = command
+            console.sendall(
+                f"<stream:stream xmlns='{ADMIN}' xmlns:stream='http://etherx.jabber.org/streams'"
+                f" version='1.0'>{ElementTree.tostring(query, 'unicode')}".encode()
+            )
+            while True:
+                if not selector.select(SHELL_TIMEOUT_SECONDS):
+                    raise AssertionError(f"the shell does not answer: {command}")
+                read = console.recv(65536)
+                if not read:
+                    raise AssertionError(f"the shell hung up: {command}")
+                parser.feed(read)
+                for _, element in parser.read_events():
+                    if element.tag in (f"{{{ADMIN}}}repl-output", f"{{{ADMIN}}}repl-result"):
+                        said.append(element.text or "")
+                    if element.tag == f"{{{ADMIN}}}repl-result":
+                        return "\n".join(said)
+
+    def addUser(self, address: str, password: str) -> None:
+        """
+        Register a user.
+        """
+        said = self.shell(f'user:create("{address}", "{password}")')
+        if "created" not in said:
+            raise AssertionError(said)
