@@ -28,7 +28,7 @@ CACHED_ADDRESSES = 1024
 CACHED_CHARACTERS = 8192
 
 _LABEL = r"[a-z0-9](?:[a-z0-9-]*+(?<!-))?"
-_DOMAIN = rf"{_LABEL}(?:\.{_LABEL})*+"
+_DOMAIN = rf"{_LABEL}(?>(?:\.{_LABEL})*)"
 # Of printable ASCII, everything in a resource and all but these in a local part; each part
 # within its length already, all in lower case but the resource.
 _ASCII = re.compile(

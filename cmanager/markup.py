@@ -17,7 +17,7 @@ import re
 from cmanager.errors import StreamError
 
 # Stops before what is not part of an open tag: its end, or a quote that is not closed.
-_IN_TAG = re.compile(rb"""[^"'<>]*+(?:"[^"<]*+"[^"'<>]*+|'[^'<]*+'[^"'<>]*+)*+""")
+_IN_TAG = re.compile(rb"""[^"'<>]*+(?>(?:"[^"<]*+"[^"'<>]*+|'[^'<]*+'[^"'<>]*+)*)""")
 # No well-formed quoted value holds "<": where one stands, something else was open.
 _ENDS = {b'"': re.compile(rb'["<]'), b"'": re.compile(rb"['<]"), b"&": re.compile(rb"[;<]")}
 _HEAD_BYTES = 9

@@ -25,14 +25,16 @@ from xml.parsers import expat
 from cmanager.errors import LocalError
 from cmanager.stanza import CONTENT_NAMESPACES, escapeAttribute, escapeText, rootTagEnd
 
+# COMPAT Python up to 3.11.4 (Debian 12 has 3.11.2): a possessive repeat of a group matches too
+# much (gh-106052), so that it would let "<a />" pass.  An atomic group does not.
 _CANONICAL = re.compile(
     rb"""
-    (?: <(?: [^\s<>"'&/=!?]++ (?:[ ][^\s<>"'&/=]++="[^<>&"\t\n\r]*+
-               (?:&(?:amp|lt|gt|quot|\#9|\#10|\#13);[^<>&"\t\n\r]*+)*+")*+ /?>
+    (?>(?: <(?: [^\s<>"'&/=!?]++ (?>(?:[ ][^\s<>"'&/=]++="[^<>&"\t\n\r]*+
+               (?>(?:&(?:amp|lt|gt|quot|\#9|\#10|\#13);[^<>&"\t\n\r]*+)*)")*) /?>
          |   /[^\s<>"'&/=]++> )
         [^<>&\r]*+
-        (?:&(?:amp|lt|gt|\#13);[^<>&\r]*+)*+
-    )++
+        (?>(?:&(?:amp|lt|gt|\#13);[^<>&\r]*+)*)
+    )+)
     """,
     re.VERBOSE,
 )
@@ -190,6 +192,9 @@ class _Writer:
         written = ["<", name]
         kept: list[str] = []
         for key, value in zip(attributes[::2], attributes[1::2], strict=True):
+            if key == "xmlns:xml":
+                # Always declared; not every parser likes to read it.
+                continue
             if key == "xmlns":
                 if isContent and value in self._drop:
                     continue

@@ -141,6 +141,20 @@ class ModuleTests(SynchronousTestCase):
         ]
         self.assertEqual(empty, [])
 
+    def test_possessiveGroups(self) -> None:
+        """
+        No regular expression repeats a group possessively, C{(...)*+}: before Python
+        3.11.5 that matches what it must not (gh-106052).  C{(?>(...)*)} is right.
+        """
+        found = [
+            f"{name(path)}:{number}"
+            for path in pythonFiles()
+            if path.is_relative_to(HERE / "cmanager")
+            for number, line in enumerate(path.read_text().splitlines(), 1)
+            if re.search(r"\)[*+?]\+", line)
+        ]
+        self.assertEqual(found, [])
+
     def test_words(self) -> None:
         """
         Nothing is left half-done, nor holds a path of the machine it was written on.
