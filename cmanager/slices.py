@@ -25,6 +25,12 @@ Joins namespace, local name and prefix in the names expat reports: a character n
 document can hold.
 """
 
+MAX_WRITTEN_BYTES = 1_000_000
+"""
+Largest stanza of a client in the profile, where a quote may take six times the room
+it had: with its wrapper it must fit into the 1 MiB at which a server cuts the link.
+"""
+
 
 @lru_cache(maxsize=512)
 def splitName(name: str) -> tuple[str, str, str | None]:
@@ -118,8 +124,9 @@ class Slicer:
         @raise StreamError: C{policy-violation}, C{invalid-namespace}, or
             C{not-well-formed} if it is so once characters are replaced.
         """
-        # The first count is cheap and seldom too large: it takes text for declarations.
-        if data.count(b"xmlns") > self.maxNamespaces and declarations(data) > self.maxNamespaces:
+        # Cheap, and seldom too many: it takes text for declarations.
+        declared = data.count(b"xmlns")
+        if declared > self.maxNamespaces and declarations(data) > self.maxNamespaces:
             raise StreamError("policy-violation", "too many namespace declarations")
         uri, local, prefix = splitName(name)
         attributes = plainAttributes(attributes)
@@ -132,7 +139,11 @@ class Slicer:
                 uri = NS_CLIENT
             elif uri == scope.default:
                 uri = NS_CLIENT
-        if not isCanonical(data) or (drop and _dropping(drop).search(data)):
+        if (
+            not isCanonical(data)
+            or (declared and b" xmlns:xml=" in data)
+            or (drop and _dropping(drop).search(data))
+        ):
             data = canonicalise(data, scope.namespaces, drop=drop, content=self.content)
         else:
             for needle in scope.needles:
@@ -141,6 +152,8 @@ class Slicer:
                     break
         if self.bmpOnly:
             data, attributes = _inPlane(data, attributes)
+        if self.strict and len(data) > MAX_WRITTEN_BYTES:
+            raise StreamError("policy-violation", "an element is too large once it is written out")
         return Stanza(local, uri, attributes, data)
 
 

@@ -174,6 +174,25 @@ def elements(draw: DrawFn, scope: Mapping[str, str] = CLIENT_SCOPE, maxDepth: in
     return draw(_elements(scope, maxDepth, draw(st.booleans()))).encode()
 
 
+@st.composite
+def routes(draw: DrawFn) -> bytes:
+    """
+    An element of a link with text, comments and stanzas in it.
+    """
+    parts = [b"<route streamid='1'>"]
+    for _ in range(draw(st.integers(0, 4))):
+        kind = draw(st.sampled_from(["text", "comment", "stanza", "space"]))
+        if kind == "text":
+            parts.append(draw(_text()).encode())
+        elif kind == "comment":
+            parts.append(draw(st.sampled_from([b"<!-- ' > -->", b"<?x '\"?>"])))
+        elif kind == "stanza":
+            parts.append(draw(elements({"": "jabber:connectionmanager", "stream": NS_STREAMS})))
+        else:
+            parts.append(draw(_SPACES).encode())
+    return b"".join(parts) + b"</route>"
+
+
 class Stream(NamedTuple):
     """
     The parts of a stream from a client.

@@ -21,7 +21,7 @@ from cmanager.scanner import RENEW_BYTES, Closed, Event, Opened, Scanner, Text
 from cmanager.stanza import NS_CLIENT, NS_LINK, NS_MULTIPLEX, NS_STREAMS, Stanza, Tag
 from tests.infoset import infoset, infosetIn
 from tests.judge import LinkJudge
-from tests.strategies import Stream, splits, streams
+from tests.strategies import Stream, routes, splits, streams
 
 HEADER = (
     b"<?xml version='1.0'?><stream:stream to='verona.example' version='1.0' xml:lang='en' "
@@ -576,6 +576,16 @@ class LimitTests(SynchronousTestCase):
             )
             self.assertEqual(scan([b"<a%s>" % declared], Scanner(1, 10000))[1], condition)
 
+    def test_written(self) -> None:
+        """
+        A stanza that would outgrow a link once quotes are escaped is refused; it is
+        the client that pays.
+        """
+        data = b"<message a='%s'/>" % (b'"' * 262000)
+        self.assertEqual(scan([data], opened(262144)), ([], "policy-violation"))
+        data = b"<message a='%s'/>" % (b'"' * 166000)
+        self.assertIsNone(scan([data], opened(262144))[1])
+
     def test_namespacesInText(self) -> None:
         """
         What only looks like a declaration is not counted.
@@ -622,7 +632,7 @@ class CostTests(SynchronousTestCase):
             (b"<m><![CDATA[", b"]", b"]]></m>"),
             (b"<m><![CDATA[", b"<'", b"]]></m>"),
             (b"<m></m", b" ", b">"),
-            (b"<m a='>\"", b">", b"'/>"),
+            (b"<m a='>\"", b"x>", b"'/>"),
         ):
             room = self.LARGE - len(begin) - len(end)
             data = begin + middle * (room // len(middle)) + end
@@ -1196,6 +1206,18 @@ class PropertyTests(SynchronousTestCase):
         expected, condition = scan([bad], Scanner(1, 100000))
         events, again = scan(bytewise(bad), Scanner(1, 100000))
         self.assertEqual((events, again is None), (expected, condition is None))
+
+    @lenient
+    @given(st.data(), st.lists(routes(), max_size=3))
+    def test_splitsOfLink(self, data: st.DataObject, parts: list[bytes]) -> None:
+        """
+        The same holds for a link, texts included.
+        """
+        stream = LINK_HEADER + b"\n".join(parts) + FOOTER
+        whole = scan([stream], Scanner(2, 100000, strict=False))
+        self.assertIsNone(whole[1])
+        for pieces in (data.draw(splits(stream)), bytewise(stream)):
+            self.assertEqual(scan(pieces, Scanner(2, 100000, strict=False)), whole)
 
     @lenient
     @given(streams())

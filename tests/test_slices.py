@@ -12,7 +12,15 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from cmanager.errors import StreamError
-from cmanager.slices import SEPARATOR, Scope, Slicer, openTag, plainAttributes, splitName
+from cmanager.slices import (
+    MAX_WRITTEN_BYTES,
+    SEPARATOR,
+    Scope,
+    Slicer,
+    openTag,
+    plainAttributes,
+    splitName,
+)
 from cmanager.stanza import CONTENT_NAMESPACES, NS_CLIENT, NS_LINK, NS_MULTIPLEX, Stanza
 
 XML = "http://www.w3.org/XML/1998/namespace"
@@ -144,6 +152,43 @@ class SlicerTests(SynchronousTestCase):
         self.assertEqual(raised.exception.condition, "invalid-namespace")
         data = b'<message xmlns="jabber:client"/>'
         self.assertEqual(self.stanza(data, scope={}, mustDeclare=True), (NS_CLIENT, data))
+
+    def test_written(self) -> None:
+        """
+        What a client sent must fit when it is written in the profile too; what a
+        server sent need not.
+        """
+        room = MAX_WRITTEN_BYTES - len(b'<message a=""/>')
+        whole, rest = divmod(room, len(b"&quot;"))
+        data = b"<message a='%s'/>" % (b'"' * whole + b"x" * rest)
+        self.assertEqual(len(self.stanza(data)[1]), MAX_WRITTEN_BYTES)
+        data = data.replace(b"x'", b"xx'") if rest else data.replace(b"'/", b"x'/")
+        with self.assertRaises(StreamError) as raised:
+            self.stanza(data)
+        self.assertEqual(raised.exception.condition, "policy-violation")
+        self.assertEqual(len(self.stanza(data, strict=False)[1]), MAX_WRITTEN_BYTES + 1)
+
+    def test_prefixXML(self) -> None:
+        """
+        The prefix that is always declared is not declared.
+        """
+        data = b'<message xmlns:xml="%s" xml:lang="en"/>' % XML.encode()
+        self.assertEqual(self.stanza(data)[1], b'<message xml:lang="en"/>')
+        scope = {"": NS_CLIENT, "xml": XML}
+        data = b'<message xml:lang="en"/>'
+        self.assertIs(self.stanza(data, scope=scope)[1], data)
+
+    def test_nothingToDrop(self) -> None:
+        """
+        An element that is no stanza keeps its namespace, whoever sent it.
+        """
+        scope = Scope({"": NS_LINK}, CONTENT_NAMESPACES)
+        slicer = Slicer(CONTENT_NAMESPACES, False, False, False, 2)
+        data = b'<session xmlns="%s"/>' % NS_MULTIPLEX.encode()
+        result = slicer.stanza(data, expatName(NS_MULTIPLEX, "session"), {}, scope)
+        self.assertEqual((result.namespace, result.data), (NS_MULTIPLEX, data))
+        result = slicer.stanza(b"<handshake/>", expatName(NS_LINK, "handshake"), {}, scope)
+        self.assertEqual((result.namespace, result.data), (NS_CLIENT, b"<handshake/>"))
 
     def test_declarations(self) -> None:
         """
