@@ -4,9 +4,8 @@
 """
 The writes of many sessions into one transport.  Layer 4; knows no XML.
 
-What is written within one turn of the reactor leaves in one piece.  The transport
-holds one such piece at a time, so that it is known what the kernel has taken; the
-rest waits here, bounded.
+What is written within one turn of the reactor leaves in one piece.  While the
+transport is full the rest waits here, bounded.
 """
 
 from __future__ import annotations
@@ -71,14 +70,15 @@ class Funnel:
         self._isBusy = False
         self._busySince = 0.0
         self._isPausing = False
-        # Of the stanzas: handed to the transport, taken by the kernel.
+        # Of the stanzas: handed to the transport, taken by it.
         self._handed = 0
         self._taken = 0
 
     @property
     def untaken(self) -> int:
         """
-        How many stanzas the kernel is not known to have taken.
+        How many stanzas are still here, or in a transport that is full, or were written
+        in this turn.  What the kernel has taken is beyond anybody's knowledge.
         """
         return self.stanzas - self._taken
 
@@ -87,15 +87,14 @@ class Funnel:
         Write to C{transport} from here on.
         """
         self._transport = transport
-        # With direct TLS the socket is one further down.
-        socket = getattr(transport, "transport", None) or transport
-        # Pause at anything that the kernel has not taken at once.
-        socket.bufferSize = 0
         transport.registerProducer(self, True)
 
-    def stop(self) -> None:
+    def stop(self, *, isGone: bool = False) -> None:
         """
         Forget what waits; write nothing any more.
+
+        @param isGone: There is no connection any more: a transport that once had TLS
+            cannot even be told that there is no producer.
         """
         for timer in (self._turn, self._watch):
             if timer is not None and timer.active():
@@ -103,9 +102,9 @@ class Funnel:
         self._turn = self._watch = None
         self._parts = []
         self._size = 0
-        if self._transport is not None:
-            self._transport.unregisterProducer()
-            self._transport = None
+        transport, self._transport = self._transport, None
+        if transport is not None and not isGone:
+            transport.unregisterProducer()
 
     def write(self, *parts: bytes) -> None:
         """
@@ -133,7 +132,7 @@ class Funnel:
         """
         if self._isBusy or not self._parts:
             return
-        # Not busy: it has got rid of what it was handed before.
+        # Not full since the turn before: it has got rid of what it was handed then.
         self._taken = self._handed
         self._handed = self.stanzas
         data = b"".join(self._parts)
@@ -162,17 +161,17 @@ class Funnel:
 
     def pauseProducing(self) -> None:
         """
-        See L{IPushProducer}: the kernel has not taken everything yet.
+        See L{IPushProducer}: the transport is full.
         """
         self._isBusy = True
         self._busySince = self._clock.seconds()
-        # One timer runs on from one piece to the next: busy is the usual state.
+        # One timer runs on from one piece to the next: a full link is full often.
         if self._watch is None:
             self._watch = self._clock.callLater(self._stalledAfter, self._look)
 
     def resumeProducing(self) -> None:
         """
-        See L{IPushProducer}: it has.
+        See L{IPushProducer}: it is empty.
         """
         self._isBusy = False
         self._taken = self._handed

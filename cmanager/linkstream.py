@@ -232,7 +232,7 @@ class LinkStream(Protocol):
             self._funnel.finish(self._writer.footer())
             self.transport.loseConnection()
         else:
-            self._funnel.stop()
+            self._funnel.stop(isGone=not self._isConnected)
             if self._isConnected:
                 self.transport.abortConnection()
         self._lost(error)

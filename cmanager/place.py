@@ -11,9 +11,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
+from twisted.internet.error import ConnectError, DNSLookupError, TimeoutError
 from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import Factory
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from cmanager import diagnosis
@@ -22,6 +24,9 @@ from cmanager.retry import BackOff
 
 if TYPE_CHECKING:
     from cmanager.pool import Pool
+
+
+EXPECTED = (ConnectError, DNSLookupError, CancelledError, TimeoutError, OSError)
 
 
 class _LinkFactory(Factory):
@@ -46,6 +51,8 @@ class Place:
     One place in the pool: at most one link, or an attempt to make one, or a wait.
     """
 
+    _log = Logger()
+
     def __init__(self, pool: Pool) -> None:
         self.link: Link | None = None
         self._pool = pool
@@ -53,18 +60,18 @@ class Place:
         self._attempt: Deferred[None] | None = None
         self._timer: Any = None  # IDelayedCall: the deadline of an attempt, or a wait
         self._host = ""
-        self._isLate = False
 
     def start(self) -> None:
         """
         Connect.
         """
         pool = self._pool
-        self._isLate = False
         self._host = pool.settings.host or pool.settings.domains[0]
         self._timer = pool.clock.callLater(pool.settings.setupTimeout, self._late)
-        self._attempt = ensureDeferred(self._connect())
-        self._attempt.addErrback(self._failed)
+        attempt = ensureDeferred(self._connect())
+        if not attempt.called:
+            self._attempt = attempt
+        attempt.addErrback(self._failed)
 
     async def _connect(self) -> None:
         pool = self._pool
@@ -80,6 +87,8 @@ class Place:
         self._attempt = None
         self._stopTimer()
         pool = self._pool
+        if not reason.check(*EXPECTED):
+            self._log.failure("link to {host}: an attempt broke", reason, host=self._host)
         if pool.running:
             error = diagnosis.connectFailed(reason, self._host, pool.settings.port)
             pool.attemptFailed(error)

@@ -213,8 +213,8 @@ class Pool(Service):
         See L{IOwner}.
         """
         place = self._placeOf(link)
-        if place is not None:
-            place.ready()
+        assert place is not None, "data come after the connection"
+        place.ready()
         self._repetitions.forget()
         self.hub.metrics.increment("links_up")
         self._log.info(
@@ -231,12 +231,13 @@ class Pool(Service):
         See L{IOwner}.
         """
         place = self._placeOf(link)
-        wasReady = link.wasReady
-        if place is not None:
-            place.lost()
-        if error is not None and not wasReady:
+        if place is None:
+            # Of several addresses of a host another one was faster.
+            return
+        place.lost()
+        if error is not None and not link.wasReady:
             self.attemptFailed(error)
-        elif wasReady:
+        elif link.wasReady:
             self._tellLoss(link, error)
             self.hub.linkLost(link, error or LinkError("it was closed"))
 

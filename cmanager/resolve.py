@@ -85,7 +85,7 @@ class Locator:
         targets = [found for found in targets if found[2]]
         if set(self._ranks) != {target for _, _, target in targets}:
             self._ranks = {
-                target: -math.log(1.0 - self._random()) / max(weight, 0.01)
+                target: -math.log(max(1.0 - self._random(), 1e-9)) / max(weight, 0.01)
                 for _, weight, target in targets
             }
         ordered = sorted((p, self._ranks[target], target) for p, _, target in targets)

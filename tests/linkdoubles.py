@@ -21,6 +21,7 @@ from cmanager.errors import LinkError, StreamError
 from cmanager.link import Link
 from cmanager.linkevents import Configuration, Replied
 from cmanager.metrics import Metrics
+from cmanager.pool import Pool
 from cmanager.stanza import NS_CLIENT, Stanza
 from cmanager.trust import Attempt
 
@@ -156,7 +157,6 @@ class LinkTransport(StringTransport):
     A transport that can be made to fill up, to encrypt, and to be lost.
     """
 
-    bufferSize = 65536
     protocol: Link | None = None
 
     def __init__(self) -> None:
@@ -302,3 +302,36 @@ class Endpoint:
 
     def _cancel(self, ignored: object) -> None:
         self.cancelled = True
+
+
+class ScriptedPool(Pool):
+    """
+    A pool whose connections a test decides.
+
+    @ivar script: The endpoints to use, in order; then ones that connect.
+    @ivar endpoints: Those that were used.
+    @ivar asked: Host and port of each.
+    """
+
+    def __init__(self, clock: Clock, settings: ServerSettings, **more: object) -> None:
+        self.router = Hub()
+        more = {"manager": "cm", "random": lambda: 1.0, **more}
+        super().__init__(clock, settings, self.router, **more)  # type: ignore[arg-type] # doubles
+        self.script: list[Endpoint] = []
+        self.endpoints: list[Endpoint] = []
+        self.asked: list[tuple[str, int]] = []
+
+    def endpoint(self, host: str, port: int, tls: Attempt | None) -> IStreamClientEndpoint:
+        self.asked.append((host, port))
+        self.endpoints.append(self.script.pop(0) if self.script else Endpoint())
+        return self.endpoints[-1]
+
+
+def accept(clock: Clock, link: Link) -> None:
+    """
+    Let the server accept a link that has just connected, without TLS.
+    """
+    link.dataReceived(HEADER + NO_FEATURES)
+    link.dataReceived(ACCEPTED)
+    clock.advance(0)
+    link.transport.take()

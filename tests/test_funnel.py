@@ -93,19 +93,6 @@ class TurnTests(FunnelTestCase):
         self.assertEqual(len(self.transport.take()), FLUSH_BYTES)
         self.assertEqual(self.turn(), b"")
 
-    def test_socketBuffer(self) -> None:
-        """
-        The transport reports whatever the kernel does not take at once; with direct TLS
-        that is the transport below.
-        """
-        self.assertEqual(self.transport.bufferSize, 0)
-        above, below = LinkTransport(), LinkTransport()
-        above.transport = below  # type: ignore[attr-defined] # as in ProtocolWrapper
-        Funnel(
-            self.clock, stalledAfter=1, pause=self.fail, resume=self.fail, give=self.errors.append
-        ).start(above)
-        self.assertEqual((above.bufferSize, below.bufferSize), (65536, 0))
-
 
 class BackPressureTests(FunnelTestCase):
     """

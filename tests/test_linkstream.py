@@ -29,7 +29,6 @@ from tests.linkdoubles import (
     LinkBench,
     Owner,
     Trusting,
-    connect,
 )
 
 STARTTLS = b'<starttls xmlns="urn:ietf:params:xml:ns:xmpp-tls"/>'
@@ -137,7 +136,7 @@ class StartTLSTests(LinkStreamTestCase):
         self.assertEqual(bench.send(HEADER + TLS_FEATURES), STARTTLS)
         header = bench.send(PROCEED)
         self.assertEqual(header, bench.link._writer.header())
-        self.assertIs(bench.transport.tls, bench.owner and bench.link._tls)
+        self.assertIs(bench.transport.tls, bench.tls)
         return bench
 
     def test_interface(self) -> None:
@@ -499,4 +498,3 @@ class AbstractTests(SynchronousTestCase):
         for hook in (stream._ready, stream._pause, stream._resume):
             self.assertRaises(NotImplementedError, hook)
         self.assertRaises(NotImplementedError, stream._lost, None)
-        self.assertIsNotNone(connect)
