@@ -50,7 +50,7 @@ modules_disabled = {{ "s2s" }}
 modules_enabled = {{
     "roster"; "saslauth"; "tls"; "disco"; "ping"; "offline"; "carbons"; "mam"; "pep";
     "blocklist"; "private"; "vcard4"; "vcard_legacy"; "limits"; "version"; "time";
-    "admin_shell"; "posix"; "register"; "connection_manager"; {modules}
+    "admin_shell"; "posix"; "register"; "smacks"; "csi_simple"; "connection_manager"; {modules}
 }}
 allow_registration = false
 c2s_interfaces = {{ "127.0.0.1" }}
@@ -180,6 +180,17 @@ class Prosody:
         (self.directory / "certs" / f"{name}.crt").write_bytes(certificate)
         (self.directory / "certs" / f"{name}.key").write_bytes(key)
         self._own()
+
+    def adopt(self, text: str, changes: dict[str, str]) -> None:
+        """
+        Take a whole configuration, with each key of C{changes} replaced by its value.
+
+        @raise AssertionError: One of them is not in it.
+        """
+        for old, new in changes.items():
+            assert old in text, old
+            text = text.replace(old, new)
+        (self.directory / "prosody.cfg.lua").write_text(text)
 
     def _own(self) -> None:
         owner = _owner()

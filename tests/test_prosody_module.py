@@ -18,6 +18,7 @@ from base64 import b64decode, b64encode
 from collections import defaultdict
 from collections.abc import Callable
 from itertools import count
+from pathlib import Path
 from unittest import SkipTest
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
@@ -25,7 +26,7 @@ from xml.sax.saxutils import quoteattr
 
 from cryptography.hazmat.primitives.serialization import Encoding
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred, DeferredQueue
+from twisted.internet.defer import Deferred, DeferredQueue, succeed
 from twisted.internet.endpoints import HostnameEndpoint, connectProtocol
 from twisted.internet.protocol import Protocol
 from twisted.internet.ssl import CertificateOptions
@@ -33,8 +34,11 @@ from twisted.internet.threads import deferToThread
 from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
+from cmanager.config import loads
 from tests.certificates import authority
-from tests.prosody import LOOPBACK, MODULES, Prosody, isRequired
+from tests.prosody import HERE, LOOPBACK, MODULES, Prosody, isRequired
+
+PAIR = HERE / "etc" / "prosody"
 
 LINK = "{jabber:connectionmanager}"
 MANAGEMENT = "http://jabber.org/protocol/connectionmanager"
@@ -1603,6 +1607,119 @@ class ChangeTests(ModuleTestCase):
         self.assertEqual(error[0].tag, f"{STREAM_ERRORS}system-shutdown")
         self.assertEqual(await self.streamError(peer), "system-shutdown")
         self.assertNotIn(user, self.prosody.shell("c2s:show()"))
+
+
+class BoundTests(ModuleTestCase):
+    """
+    What a peer can make grow has an end.
+    """
+
+    async def test_sessions(self) -> None:
+        """
+        A manager may have so many sessions and not one more.
+        """
+        self.prosody = self.own(options="connection_manager_max_sessions = 2\n")
+        self.prosody.start()
+        peer = await self.ready()
+        first = await peer.create()
+        await peer.create()
+        reply = await peer.ask(next(streamIDs), "<create/>")
+        self.assertEqual(condition(reply), ("500", "wait", "resource-constraint"))
+        await peer.ask(first, "<close/>")
+        await peer.create()
+
+    async def test_linksBeforeHandshake(self) -> None:
+        """
+        64 links may be without a handshake; the next one is cut.
+        """
+        self.prosody = self.own()
+        self.prosody.start()
+        peers = [await self.connect() for _ in range(64)]
+        for peer in peers:
+            peer.header()
+            await peer.next("features")
+        more = await self.connect()
+        await more.lost
+        more.lost = succeed(None)
+        peers[0].handshake()
+        await peers[0].next("handshake")
+        more = await self.connect()
+        more.header()
+        await more.next("features")
+
+    async def test_waitingStanzas(self) -> None:
+        """
+        256 stanzas of one client may wait for a slow module; with the next one the
+        client is closed, and its link has gone on all the while.
+        """
+        self.prosody = self.own(modules=("slow",))
+        self.prosody.addModule(
+            "slow",
+            'local async = require "util.async";\n'
+            'module:hook("pre-message/bare", function () async.sleep(600); end, 1000);\n',
+        )
+        self.prosody.start()
+        peer = await self.ready()
+        user = self.user()
+        stream = await peer.login(user)
+        message = f'<message to="{user}@example.org"/>'
+        for _ in range(257):  # one of them is being worked on
+            peer.route(stream, message)
+        await peer.create()
+        self.assertFalse(peer.has(("close", stream)))
+        peer.route(stream, message)
+        error = await peer.routed(stream)
+        self.assertEqual(error[0].tag, f"{STREAM_ERRORS}policy-violation")
+        await peer.next(("close", stream))
+
+
+class PairTests(ModuleTestCase):
+    """
+    The configurations that we hand out.
+    """
+
+    def server(self) -> Prosody:
+        """
+        Return a Prosody with the configuration of C{etc}.
+        """
+        prosody = self.own()
+        name = str(prosody.directory)
+        prosody.adopt(
+            (PAIR / "prosody.cfg.lua").read_text(),
+            {
+                "/usr/local/lib/prosody/modules": f"{name}/modules",
+                "{ 5262 }": f"{{ {prosody.linkPort} }}",
+                '"dialback"; "s2s";': "",
+                "/var/lib/prosody": f"{name}/data",
+                "/run/prosody": name,
+                '"*syslog"': '"*console"',
+                "c2s_ports = {}": "c2s_ports = {}; modules_disabled = { 's2s' };"
+                f"admin_socket = '{name}/admin.sock'",
+            },
+        )
+        prosody.start()
+        return prosody
+
+    async def test_pair(self) -> None:
+        """
+        A manager with the name, the secret and the domain of the one half is welcome to
+        the other.
+        """
+        secret = Path(self.mktemp())
+        secret.write_text("put-a-long-random-secret-here\n")
+        secret.chmod(0o600)
+        text = (PAIR / "cmanager-prosody.toml").read_text()
+        settings = loads(
+            text.replace("/etc/cmanager/secret", str(secret.resolve())), {}, directory=PAIR
+        )
+        (server,) = settings.servers
+        peer = await self.connect(settings.manager.name)
+        configuration = await peer.ready(server.secret)
+        mechanisms = [m.text for m in configuration[0].findall(f"{SASL}mechanisms/{SASL}mechanism")]
+        self.assertEqual(mechanisms, ["SCRAM-SHA-256", "PLAIN"])
+        domains = [d.get("name") for d in configuration.iter(f"{{{STREAM}}}domain")]
+        self.assertEqual(domains, list(server.domains))
+        await peer.login(self.user())
 
 
 class KeepaliveTests(ModuleTestCase):
