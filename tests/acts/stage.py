@@ -1,0 +1,445 @@
+# Copyright the cmanager authors.
+# See LICENSE for details.
+
+"""
+Where the acts are played: the program as C{twistd} runs it, in a process of its
+own, with a server behind it and a relay between the two that can cut the links and
+count what they carry.
+
+A stage has a loopback address to itself, so that all use the same ports and several
+stages can stand at once.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import re
+import signal
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.endpoints import TCP4ClientEndpoint, TCP4ServerEndpoint
+from twisted.internet.interfaces import IAddress, IListeningPort
+from twisted.internet.protocol import Factory, ProcessProtocol, Protocol
+from twisted.python.failure import Failure
+
+from tests.acts.actor import HERE, PATIENCE_SECONDS, Actor, ActorError
+from tests.certificates import authority
+
+CLIENT_PORT = 5222
+TLS_PORT = 5223
+LINK_PORT = 5262
+STOP_SECONDS = 5.0
+DOMAIN = "verona.example"
+PASSWORD = "wherefore art thou"
+SECRET = "the balcony, at midnight"
+LINK_READY = r"is ready"
+
+CONFIGURATION = """
+[manager]
+drain = 0.2
+grace = 1.0
+
+[log]
+level = "debug"
+format = "json"
+
+[tls]
+certificates = "{directory}/certificates"
+
+[[listener]]
+type = "tcp"
+endpoint = "tcp:{clientPort}:interface={address}"
+
+[[listener]]
+type = "tls"
+endpoint = "tcp:{tlsPort}:interface={address}"
+
+[[server]]
+domains = ["{domain}"]
+address = "{address}:{linkPort}"
+secret-file = "{directory}/secret"
+security = "{security}"
+ca = "{directory}/authority.pem"
+retry-initial = 0.1
+retry-max = 0.5
+{server}
+
+{more}
+"""
+
+_number = itertools.count(os.getpid() * 64)
+
+
+def loopback() -> str:
+    """
+    Return an address of this machine that no other stage has.
+    """
+    number = next(_number) % (1 << 22)
+    return f"127.{64 + (number >> 16)}.{number >> 8 & 255}.{number & 255}"
+
+
+class Half(Protocol):
+    """
+    One end of one relayed connection.
+    """
+
+    other: Half | None = None
+
+    def __init__(self, count: Callable[[int], None]) -> None:
+        self.count = count
+        self.early: list[bytes] = []
+
+    def join(self, other: Half) -> None:
+        """
+        Pass on to C{other} what comes, and has come.
+        """
+        self.other = other
+        assert other.transport is not None
+        self.transport.registerProducer(other.transport, True)
+        for data in self.early:
+            other.transport.write(data)
+        if not self.connected:
+            other.transport.loseConnection()
+
+    def dataReceived(self, data: bytes) -> None:
+        """
+        See L{Protocol}.
+        """
+        self.count(len(data))
+        if self.other is None:
+            self.early.append(data)
+        else:
+            self.other.transport.write(data)
+
+    def connectionLost(self, reason: Failure | None = None) -> None:
+        """
+        See L{Protocol}.
+        """
+        if self.other is not None and self.other.connected:
+            self.other.transport.loseConnection()
+
+
+class Relay(Factory):
+    """
+    Stands between the links and the server.
+
+    @ivar accepted: How many links have been opened.
+    @ivar up: Bytes towards the server; C{down}: bytes back.
+    """
+
+    noisy = False
+
+    def __init__(self, reactor: Any, target: Callable[[], tuple[str, int]]) -> None:
+        self.reactor = reactor
+        self.target = target
+        self.accepted = self.up = self.down = 0
+        self.halves: list[Half] = []
+        self.port: IListeningPort | None = None
+
+    async def listen(self, address: str) -> None:
+        """
+        Begin to relay.
+        """
+        self.port = await TCP4ServerEndpoint(self.reactor, LINK_PORT, interface=address).listen(
+            self
+        )
+
+    def buildProtocol(self, _: IAddress | None) -> Half:
+        """
+        See L{Factory}.
+        """
+        self.accepted += 1
+        near = Half(self._countUp)
+        far = Factory.forProtocol(lambda: Half(self._countDown))
+        far.noisy = False
+
+        def joined(half: Any) -> None:
+            near.join(half)
+            half.join(near)
+            self.halves += [near, half]
+
+        host, port = self.target()
+        connecting = TCP4ClientEndpoint(self.reactor, host, port).connect(far)
+        connecting.addCallbacks(joined, lambda _: near.transport.abortConnection())
+        return near
+
+    def _countUp(self, size: int) -> None:
+        self.up += size
+
+    def _countDown(self, size: int) -> None:
+        self.down += size
+
+    def cut(self, number: int | None = None) -> None:
+        """
+        Break links without a word: the C{number} oldest, or all.
+        """
+        alive = [half for half in self.halves if half.connected][::2]
+        for half in alive[:number]:
+            half.transport.abortConnection()
+
+    async def stop(self) -> None:
+        """
+        Let go of everything.
+        """
+        if self.port is not None:
+            await self.port.stopListening()
+        self.cut()
+
+
+class FrontProcess(ProcessProtocol):
+    """
+    C{twistd -n cmanager}.
+
+    @ivar records: Its log.
+    @ivar status: Its exit status, or the signal that ended it as a negative number.
+    """
+
+    def __init__(self, reactor: Any, arguments: list[str], path: str, **environment: str) -> None:
+        self.reactor = reactor
+        self.records: list[dict[str, Any]] = []
+        self.output = ""
+        self.status: int | None = None
+        self.ended: Deferred[int] = Deferred()
+        self._partial = b""
+        self._waiting: list[tuple[re.Pattern[str], Deferred[dict[str, Any]]]] = []
+        reactor.spawnProcess(
+            self,
+            str(Path(sys.executable).with_name("twistd")),
+            ["twistd", *arguments],
+            env={**os.environ, "PYTHONPATH": str(HERE), **environment},
+            path=path,
+        )
+
+    def outReceived(self, data: bytes) -> None:
+        """
+        See L{ProcessProtocol}.
+        """
+        self.output += data.decode(errors="replace")
+        *lines, self._partial = (self._partial + data).split(b"\n")
+        for line in lines:
+            record = (
+                json.loads(line)
+                if line.startswith(b"{")
+                else {"message": line.decode(), "level": "text"}
+            )
+            self.records.append(record)
+            for waiting in [w for w in self._waiting if w[0].search(record["message"])]:
+                self._waiting.remove(waiting)
+                waiting[1].callback(record)
+
+    errReceived = outReceived
+
+    def until(self, pattern: str, *, times: int = 1) -> Deferred[dict[str, Any]]:
+        """
+        Wait until the log holds so many records whose message matches.
+        """
+        expression = re.compile(pattern)
+        found = [record for record in self.records if expression.search(record["message"])]
+        if len(found) >= times:
+            return succeed(found[times - 1])
+        result: Deferred[dict[str, Any]] = Deferred()
+        waiting = (expression, result)
+        self._waiting.append(waiting)
+
+        def late(_: object, seconds: float) -> Any:
+            self._waiting.remove(waiting)
+            raise ActorError(f"no log of {pattern!r} in {seconds} s: {self.output[-4000:]}")
+
+        result.addTimeout(PATIENCE_SECONDS, self.reactor, late)
+        if times > len(found) + 1:
+            result.addCallback(lambda _: self.until(pattern, times=times))
+        return result
+
+    def signal(self, name: str) -> None:
+        """
+        Send a signal.
+        """
+        assert self.transport is not None
+        self.transport.signalProcess(name)
+
+    def processEnded(self, reason: Failure) -> None:
+        """
+        See L{ProcessProtocol}.
+        """
+        value: Any = reason.value
+        self.status = value.exitCode if value.signal is None else -value.signal
+        for _, result in self._waiting:
+            result.errback(ActorError(f"twistd ended, {self.status}: {self.output[-4000:]}"))
+        self._waiting = []
+        self.ended.callback(self.status)
+
+    async def stop(self) -> int:
+        """
+        End it in an orderly way.
+
+        @return: Its exit status.
+        """
+        if self.status is None:
+            self.signal("TERM")
+            self.ended.addTimeout(
+                STOP_SECONDS, self.reactor, lambda *_: self.signal("KILL") or -signal.SIGKILL
+            )
+            return await self.ended
+        return self.status
+
+
+class Backend(ABC):
+    """
+    The server behind, with the accounts C{romeo} and C{juliet} in L{DOMAIN}.
+
+    @ivar security: The C{security} of its links.
+    """
+
+    security: str
+
+    @abstractmethod
+    async def start(self) -> None:
+        """
+        Start, with what an earlier start has kept.
+        """
+
+    @abstractmethod
+    def address(self) -> tuple[str, int]:
+        """
+        Where it takes links.
+        """
+
+    @abstractmethod
+    async def kick(self, jid: str) -> None:
+        """
+        End the session of a full JID.
+        """
+
+    @abstractmethod
+    async def halt(self) -> None:
+        """
+        Stop, and keep what is to be kept.
+        """
+
+
+class Stage:
+    """
+    The program with a server behind.
+
+    @ivar host: The address of its ports.
+    """
+
+    def __init__(self, reactor: Any, directory: Path, backend: Backend, **settings: str) -> None:
+        """
+        @param settings: C{server} and C{more}: lines of configuration for the server's
+            table and behind it.
+        """
+        self.reactor = reactor
+        self.directory = directory
+        self.backend = backend
+        self.host = loopback()
+        self.authority = directory / "authority.pem"
+        self.relay = Relay(reactor, backend.address)
+        self.actors: list[Actor] = []
+        self._settings = settings
+        self._write()
+
+    def _write(self) -> None:
+        (self.directory / "certificates").mkdir()
+        self.authority.write_bytes(authority().pem)
+        authority().issue(DOMAIN).write(self.directory / "certificates", DOMAIN)
+        (self.directory / "secret").write_text(SECRET)
+        (self.directory / "secret").chmod(0o600)
+        values = {"server": "", "more": "", **self._settings}
+        (self.directory / "cmanager.toml").write_text(
+            CONFIGURATION.format(
+                directory=self.directory,
+                address=self.host,
+                clientPort=CLIENT_PORT,
+                tlsPort=TLS_PORT,
+                linkPort=LINK_PORT,
+                domain=DOMAIN,
+                security=self.backend.security,
+                **values,
+            )
+        )
+
+    async def start(self) -> None:
+        """
+        Start all, and wait until both links are ready.
+        """
+        await self.backend.start()
+        await self.relay.listen(self.host)
+        self.startFront()
+        await self.front.until(LINK_READY, times=2)
+
+    def startFront(self) -> None:
+        """
+        Start the program.
+        """
+        configuration = str(self.directory / "cmanager.toml")
+        self.front = FrontProcess(
+            self.reactor,
+            ["-n", "--pidfile=", "cmanager", "--config", configuration],
+            str(self.directory),
+        )
+
+    async def stop(self) -> None:
+        """
+        Stop all.
+
+        @raise AssertionError: The program did not end well, or complained.
+        """
+        try:
+            for actor in self.actors:
+                await actor.leave()
+            status = await self.front.stop()
+        finally:
+            await self.relay.stop()
+            await self.backend.halt()
+        assert status == 0, f"exit status {status}: {self.front.output[-4000:]}"
+        complaints = [r for r in self.front.records if r["level"] in ("critical", "text")]
+        complaints += [r for r in self.front.records if "traceback" in r]
+        assert not complaints, complaints
+
+    def actor(self, program: str) -> Actor:
+        """
+        Start a client program; it ends with the stage.
+        """
+        actor = Actor(self.reactor, program)
+        self.actors.append(actor)
+        return actor
+
+    def connect(
+        self,
+        actor: Actor,
+        jid: str,
+        *,
+        password: str = PASSWORD,
+        directTLS: bool = False,
+        mechanism: str | None = None,
+    ) -> None:
+        """
+        Have C{actor} log in.
+        """
+        actor.order(
+            "connect",
+            jid=jid,
+            password=password,
+            host=self.host,
+            port=TLS_PORT if directTLS else CLIENT_PORT,
+            directTLS=directTLS,
+            authority=str(self.authority),
+            mechanism=mechanism,
+        )
+
+    async def online(self, program: str, jid: str, **how: Any) -> Actor:
+        """
+        Start a client and log it in as a full JID.
+        """
+        actor = self.actor(program)
+        self.connect(actor, jid, **how)
+        await actor.expect("online", jid=jid)
+        return actor
