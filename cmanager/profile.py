@@ -29,9 +29,9 @@ from cmanager.stanza import CONTENT_NAMESPACES, escapeAttribute, escapeText, roo
 # much (gh-106052), so that it would let "<a />" pass.  An atomic group does not.
 _CANONICAL = re.compile(
     rb"""
-    (?>(?: <(?: [^\s<>"'&/=!?]++ (?>(?:[ ][^\s<>"'&/=]++="[^<>&"\t\n\r]*+
+    (?>(?: <(?: [^ \t\r\n<>"'&/=!?]++ (?>(?:[ ][^ \t\r\n<>"'&/=]++="[^<>&"\t\n\r]*+
                (?>(?:&(?:amp|lt|gt|quot|\#9|\#10|\#13);[^<>&"\t\n\r]*+)*)")*) /?>
-         |   /[^\s<>"'&/=]++> )
+         |   /[^ \t\r\n<>"'&/=]++> )
         [^<>&\r]*+
         (?>(?:&(?:amp|lt|gt|\#13);[^<>&\r]*+)*)
     )+)

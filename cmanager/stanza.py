@@ -165,7 +165,7 @@ class Stanza:
 
 _NAME = re.compile(rb"<[^\s/>]+")
 _ATTRIBUTE = re.compile(rb' ([^\s="/>]+)="[^"]*"')
-_TAG = re.compile(rb"""<[^"'>]*+(?:"[^"]*+"[^"'>]*+|'[^']*+'[^"'>]*+)*+>""")
+_TAG = re.compile(rb"""<[^"'>]*+(?>(?:"[^"]*+"[^"'>]*+|'[^']*+'[^"'>]*+)*)>""")
 _TEXT_ESCAPES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "\r": "&#13;"}
 _ATTRIBUTE_ESCAPES = {**_TEXT_ESCAPES, '"': "&quot;", "\t": "&#9;", "\n": "&#10;"}
 # What is no character of XML at all becomes U+FFFD: one would end a link.
@@ -206,14 +206,27 @@ def escapeAttribute(value: str) -> bytes:
 
 
 def streamHeader(
-    *, id: str, from_: str | None, lang: str | None = "en", version: str | None = "1.0"
+    *,
+    id: str,
+    from_: str | None,
+    to: str | None = None,
+    lang: str | None = "en",
+    version: str | None = "1.0",
 ) -> bytes:
     """
     Return the header that answers a client's (RFC 6120 section 4.7), with an XML
     declaration.
+
+    @param to: The bare address of the client, if it named itself (section 4.7.2).
     """
     attributes = [f'xmlns="{NS_CLIENT}"'.encode(), f'xmlns:stream="{NS_STREAMS}"'.encode()]
-    for name, value in (("from", from_), ("id", id), ("xml:lang", lang), ("version", version)):
+    for name, value in (
+        ("from", from_),
+        ("to", to),
+        ("id", id),
+        ("xml:lang", lang),
+        ("version", version),
+    ):
         if value is not None:
             attributes.append(name.encode() + b'="' + escapeAttribute(value) + b'"')
     return b'<?xml version="1.0" encoding="UTF-8"?><stream:stream ' + b" ".join(attributes) + b">"

@@ -268,6 +268,13 @@ class StreamTests(SynchronousTestCase):
         self.assertTrue(header.startswith(b"<?xml version="))
         self.assertTrue(header.endswith(b'streams" id="1">'))
 
+    def test_headerTo(self) -> None:
+        """
+        A client that named itself is named.
+        """
+        header = streamHeader(id="1", from_="v", to='r"@v')
+        self.assertIn(b' from="v" to="r&quot;@v" id="1"', header)
+
     def test_error(self) -> None:
         """
         A stream error has its condition, and a text if there is one for the peer.
