@@ -22,7 +22,9 @@ from cmanager.errors import LocalError, StreamError
 from cmanager.markup import OpenMarkup
 from cmanager.profile import tagOf, textOf
 from cmanager.slices import SEPARATOR, Scope, Slicer, openTag, plainAttributes, splitName
-from cmanager.stanza import CONTENT_NAMESPACES, Stanza, Tag, rootTagEnd
+from cmanager.stanza import CONTENT_NAMESPACES, Closed, Event, Opened, Tag, Text, rootTagEnd
+
+__all__ = ["RENEW_BYTES", "Closed", "Event", "Opened", "Scanner", "Text"]
 
 _WHITE = b" \t\r\n"
 # Expat keeps every name it has ever seen; a parser is given up, between two
@@ -31,54 +33,6 @@ RENEW_BYTES = 65536
 
 _UNDEFINED_ENTITY = 11
 _MISPLACED_DECLARATION = 17
-
-
-class Opened:
-    """
-    The start tag of an element above the level.
-    """
-
-    __slots__ = ("tag",)
-
-    def __init__(self, tag: Tag) -> None:
-        self.tag = tag
-
-    def __repr__(self) -> str:
-        return f"<Opened {self.tag.name}>"
-
-
-class Text:
-    """
-    Character data in an element above the level, the outermost excepted.  White
-    space alone is not reported.
-    """
-
-    __slots__ = ("text",)
-
-    def __init__(self, text: str) -> None:
-        self.text = text
-
-    def __repr__(self) -> str:
-        return f"<Text of {len(self.text)} characters>"
-
-
-class Closed:
-    """
-    The end of an element above the level.
-
-    @ivar name: Its local name.
-    """
-
-    __slots__ = ("name",)
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def __repr__(self) -> str:
-        return f"<Closed {self.name}>"
-
-
-Event = Opened | Stanza | Text | Closed
 
 
 class _Renewed(Exception):
@@ -191,7 +145,14 @@ class Scanner:
         if self._isSpent:
             raise LocalError("a scanner was fed after its error")
         try:
-            self._feed(data)
+            if self._buffer:
+                self._goOn(data)
+            elif data := data.lstrip(_WHITE) if self._depth <= 1 else data:
+                if self._parser is None:
+                    self._begin(data)
+                self._buffer = data
+                self._base = self._fed
+                self._parse()
         except expat.ExpatError as error:
             failure = self._translated(error)
         except StreamError as error:
@@ -208,40 +169,27 @@ class Scanner:
         self._buffer = b""
         raise failure
 
-    def _feed(self, data: bytes) -> None:
-        buffer = self._buffer
-        if isinstance(buffer, bytearray):
-            if self._fed == 1 and data[:1] == b"\x00":
-                raise StreamError("unsupported-encoding")
-            buffer += data
-            markup = self._markup
-            if (
-                markup is not None
-                and markup.isOpen
-                and not markup.goOn(data, self._depth == 0)
-                and self._base + len(buffer) - self._unit <= self.limit
-            ):
-                return
-        else:
-            if self._depth <= 1:
-                data = data.lstrip(_WHITE)
-            if not data:
-                return
-            if self._parser is None:
-                self._begin(data)
-            self._buffer = data
-            self._base = self._fed
-        end = self._parse()
-        keep = self._boundary if self._start < 0 else self._start
-        if keep == end:
-            self._buffer = b""
-            self._markup = None
-        else:
-            self._keep()
-
-    def _parse(self) -> int:
+    def _goOn(self, data: bytes) -> None:
         """
-        Give expat what of the buffer it has not had, and return the buffer's end.
+        Add to what has begun.
+        """
+        buffer = self._buffer
+        assert isinstance(buffer, bytearray), "made by _keep"
+        if self._fed == 1 and data[:1] == b"\x00":
+            raise StreamError("unsupported-encoding")
+        buffer += data
+        markup = self._markup
+        if (
+            markup is None
+            or not markup.isOpen
+            or markup.goOn(data, self._depth == 0)
+            or self._base + len(buffer) - self._unit > self.limit
+        ):
+            self._parse()
+
+    def _parse(self) -> None:
+        """
+        Give expat what of the buffer it has not had, and keep what it did not complete.
         """
         while True:
             buffer = self._buffer
@@ -259,10 +207,15 @@ class Scanner:
                 continue
             self._fed = stop
             if stop == end:
-                return end
+                break
             self._skipWhite()
             if self._unit + self.limit <= stop:
                 raise StreamError("policy-violation", "an element is too large")
+        if (self._boundary if self._start < 0 else self._start) == end:
+            self._buffer = b""
+            self._markup = None
+        else:
+            self._keep()
 
     def _keep(self) -> None:
         """

@@ -2,8 +2,8 @@
 # See LICENSE for details.
 
 """
-The values that travel: a start tag above the stanzas, a stanza, and the texts
-a stream is opened, answered and closed with.  Layer 0; knows no transport, no
+The values that travel: what a stream is made of as it is read, a stanza above all,
+and the texts a stream is opened, answered and closed with.  Layer 0; knows no transport, no
 session and no server.
 
 A L{Stanza} carries the bytes of one element as they will leave again.  They
@@ -161,6 +161,54 @@ class Stanza:
         if len(roots) != 1:
             raise LocalError("a stanza holds other than one element")
         return roots[0]
+
+
+class Opened:
+    """
+    The start tag of an element above the level.
+    """
+
+    __slots__ = ("tag",)
+
+    def __init__(self, tag: Tag) -> None:
+        self.tag = tag
+
+    def __repr__(self) -> str:
+        return f"<Opened {self.tag.name}>"
+
+
+class Text:
+    """
+    Character data in an element above the level, the outermost excepted.  White
+    space alone is not reported.
+    """
+
+    __slots__ = ("text",)
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def __repr__(self) -> str:
+        return f"<Text of {len(self.text)} characters>"
+
+
+class Closed:
+    """
+    The end of an element above the level.
+
+    @ivar name: Its local name.
+    """
+
+    __slots__ = ("name",)
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __repr__(self) -> str:
+        return f"<Closed {self.name}>"
+
+
+Event = Opened | Stanza | Text | Closed
 
 
 _NAME = re.compile(rb"<[^\s/>]+")
