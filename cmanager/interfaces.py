@@ -21,16 +21,15 @@ from zope.interface import Attribute, Interface
 if TYPE_CHECKING:
     from twisted.application.service import IService
 
-    from cmanager.settings import ClientSettings, ListenerSettings, ServerSettings
     from cmanager.host import Host, IPool
     from cmanager.metrics import Metrics
     from cmanager.router import Router
     from cmanager.session import Session
+    from cmanager.settings import ClientSettings, ListenerSettings, ServerSettings
     from cmanager.stanza import Stanza
     from cmanager.table import Ghost, Table
 
 # zope interfaces list no self.
-# ruff: noqa: N805, N803
 
 
 class IClientStream(Interface):

@@ -15,13 +15,14 @@ from __future__ import annotations
 import secrets
 import string
 from collections.abc import Iterator
+from enum import Enum
 from typing import TYPE_CHECKING, NewType
 
 from cmanager.errors import LocalError, StreamError
 
 if TYPE_CHECKING:
     from cmanager.interfaces import ILink
-    from cmanager.session import Session, State
+    from cmanager.session import Session
 
 StreamID = NewType("StreamID", str)
 
@@ -35,13 +36,29 @@ _ALPHABET = string.ascii_letters + string.digits
 _WORST_HASH = -(2**31)
 
 
+class State(Enum):
+    """
+    Where a session is; see C{docs/session.rst}.
+    """
+
+    AWAITING_HEADER = "awaiting-header"
+    WAITING = "waiting"
+    NEGOTIATING = "negotiating"
+    AWAITING_RESTART = "awaiting-restart"
+    BINDING = "binding"
+    BOUND = "bound"
+    CLOSING = "closing"
+    CLOSED = "closed"
+
+
 def javaHash(text: str) -> int:
     """
-    Return what Java's C{String.hashCode} gives: the server chooses a link by it.
+    Return what Java's C{String.hashCode} gives for ASCII: the server chooses a link
+    by it.
     """
     result = 0
-    for unit in memoryview(text.encode("utf-16-le")).cast("H"):
-        result = (31 * result + unit) & 0xFFFFFFFF
+    for character in text:
+        result = (31 * result + ord(character)) & 0xFFFFFFFF
     return result - 2**32 if result >= 2**31 else result
 
 
