@@ -48,8 +48,6 @@ def plainAttributes(attributes: dict[str, str]) -> dict[str, str]:
     """
     Return attributes by name as in L{cmanager.stanza.Tag}.
     """
-    if SEPARATOR not in "".join(attributes):
-        return attributes
     plain: dict[str, str] = {}
     for name, value in attributes.items():
         # An attribute in a namespace has a prefix.
@@ -129,7 +127,8 @@ class Slicer:
         if declared > self.maxNamespaces and declarations(data) > self.maxNamespaces:
             raise StreamError("policy-violation", "too many namespace declarations")
         uri, local, prefix = splitName(name)
-        attributes = plainAttributes(attributes)
+        if SEPARATOR in "".join(attributes):
+            attributes = plainAttributes(attributes)
         drop: frozenset[str] = frozenset()
         if uri != NS_CLIENT and prefix is None and uri in self.content:
             if self.mustDeclare and not uri:

@@ -50,8 +50,7 @@ class NameTests(SynchronousTestCase):
         """
         Attributes are named as they are written.
         """
-        plain = {"a": "1"}
-        self.assertIs(plainAttributes(plain), plain)
+        self.assertEqual(plainAttributes({"a": "1"}), {"a": "1"})
         self.assertEqual(
             plainAttributes({"a": "1", expatName(XML, "lang", "xml"): "en"}),
             {"a": "1", "xml:lang": "en"},
@@ -97,6 +96,18 @@ class SlicerTests(SynchronousTestCase):
         self.assertIsInstance(result, Stanza)
         self.assertEqual(result.name, "message")
         return result.namespace, result.data
+
+    def test_attributes(self) -> None:
+        """
+        Attributes are reported as they are written.
+        """
+        slicer = Slicer(CONTENT_NAMESPACES, True, False, False, 2)
+        around = Scope({}, CONTENT_NAMESPACES)
+        for given, expected in (
+            ({"a": "1"}, {"a": "1"}),
+            ({"a": "1", expatName(XML, "lang", "xml"): "x"}, {"a": "1", "xml:lang": "x"}),
+        ):
+            self.assertEqual(slicer.stanza(b"<a/>", "a", given, around).attributes, expected)
 
     def test_asItIs(self) -> None:
         """
