@@ -25,7 +25,7 @@ lint: tools
 	@$(PYTHON_ENV)/python tests/gates.py --lint
 
 soak: tools
-	@$(PYTHON_ENV)/python bench/soak.py --clients $(SOAK_CLIENTS)
+	@$(PYTHON_ENV)/python -m bench.soak --clients $(SOAK_CLIENTS)
 
 clean:
 	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .hypothesis .coverage .coverage.* _trial_temp*
