@@ -20,8 +20,9 @@ from types import MappingProxyType
 
 from attrs import evolve
 
-from cmanager.errors import ConfigError
-from cmanager.schema import Refused, problems, strictConverter
+from cmanager.errors import ConfigError, StanzaError
+from cmanager.jid import prepareDomain
+from cmanager.schema import Refused, problems, strictConverter, toTOML
 from cmanager.settings import (
     LIVE,
     ClientCertificates,
@@ -135,7 +136,7 @@ def _absolute(settings: Settings, directory: Path) -> Settings:
             server,
             ca=at(server.ca),
             secretFile=at(server.secretFile),
-            domains=tuple(domain.lower().removesuffix(".") for domain in server.domains),
+            domains=tuple(_prepared(domain) or domain for domain in server.domains),
         )
         for server in settings.servers
     )
@@ -145,6 +146,13 @@ def _absolute(settings: Settings, directory: Path) -> Settings:
         clientCa=at(settings.tls.clientCa),
     )
     return evolve(settings, servers=tuple(servers), tls=tls)
+
+
+def _prepared(domain: str) -> str | None:
+    try:
+        return prepareDomain(domain)
+    except StanzaError:
+        return None
 
 
 def _contradictions(settings: Settings) -> Iterator[str]:
@@ -185,15 +193,18 @@ def _contradictions(settings: Settings) -> Iterator[str]:
                 f" which is {server.heartbeat}"
             )
         seen = set()
-        for domain in server.domains:
-            name = domain.lower().removesuffix(".")
-            if name in seen:
-                yield f"{here}.domains: {name} stands there twice"
-            seen.add(name)
-            first, protocol = protocols.setdefault(name, (number, server.protocol))
+        for place, domain in enumerate(server.domains):
+            prepared = _prepared(domain)
+            if prepared is None:
+                yield f"{here}.domains[{place}] = {toTOML(domain)}: must be a domain name"
+                continue
+            if prepared in seen:
+                yield f"{here}.domains: {prepared} stands there twice"
+            seen.add(prepared)
+            first, protocol = protocols.setdefault(prepared, (number, server.protocol))
             if protocol != server.protocol:
                 yield (
-                    f"{here}.protocol: {name} is also served by server[{first}], and servers"
+                    f"{here}.protocol: {prepared} is also served by server[{first}], and servers"
                     " that share a domain must have the same protocol"
                 )
 

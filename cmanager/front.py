@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 import twisted
 from attrs import evolve, frozen
 from OpenSSL import SSL
-from twisted.application.service import MultiService
+from twisted.application.service import IService, MultiService
 from twisted.internet.defer import Deferred
 from twisted.logger import ILogObserver, Logger
 from twisted.python.components import Componentized
@@ -49,6 +49,8 @@ class Surroundings:
     @ivar writer: Where the log goes if it is ours; L{None} if twistd was told where.
     @ivar logFile: To be opened again on SIGHUP.
     @ivar fail: Ends the process because of an error the operator was told of.
+    @ivar behind: A server that runs in the same process: started first, stopped last.
+    @ivar welcome: Called once everything runs.
     """
 
     reactor: Any
@@ -56,6 +58,8 @@ class Surroundings:
     writer: LogWriter | None = None
     logFile: LogFile | None = None
     fail: Callable[[ConfigError], NoReturn] = _fail
+    behind: IService | None = None
+    welcome: Callable[[], object] | None = None
 
 
 class Front(MultiService):
@@ -90,8 +94,12 @@ class Front(MultiService):
         """
         Bind.  What fails is one line in the log, and the end.
         """
+        # What comes before the reactor runs waits for it.
+        self._signals.install()
         self._describe()
         try:
+            if self._around.behind is not None:
+                self._around.behind.privilegedStartService()
             super().privilegedStartService()  # type: ignore[no-untyped-call]  # Twisted's
         except ConfigError as error:
             for problem in error.problems:
@@ -102,8 +110,14 @@ class Front(MultiService):
         """
         Start it all.
         """
+        around = self._around
+        if around.behind is not None:
+            around.behind.startService()
         super().startService()  # type: ignore[no-untyped-call]  # Twisted's
-        self._around.reactor.callWhenRunning(self._signals.install)
+        # Once more: the reactor installs its own when it begins to run.
+        around.reactor.callWhenRunning(self._signals.install)
+        if around.welcome is not None:
+            around.reactor.callWhenRunning(around.welcome)
 
     def stopService(self) -> Deferred[None]:
         """
@@ -128,6 +142,9 @@ class Front(MultiService):
         timer = self._around.reactor.callLater(bound, finish, late=True)
         # A child that fails to stop has said so itself.
         stopping = super().stopService()  # type: ignore[no-untyped-call]  # Twisted's
+        behind = self._around.behind
+        if behind is not None:
+            stopping.addBoth(lambda _: behind.stopService())
         stopping.addBoth(finish)
         return stopped
 

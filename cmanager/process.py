@@ -86,7 +86,8 @@ class Signals:
 
     def install(self) -> None:
         """
-        To be called when the reactor runs, after its own are installed.
+        To be called before the reactor runs, and again when it does: then its own are
+        installed.
         """
         for number in _STOPPING:
             signal.signal(number, self._stop)

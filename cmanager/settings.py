@@ -70,9 +70,7 @@ Label = Annotated[
     str,
     matching("[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", "1 to 63 characters a-z, 0-9 and -"),
 ]
-Domain = Annotated[
-    str, matching(r"[^\s@/:\"'<>&\x00-\x20.]+(\.[^\s@/:\"'<>&\x00-\x20.]+)*\.?", "a domain name")
-]
+Domain = Annotated[str, Accepted("a domain name", bool)]
 Address = Annotated[str, Accepted('like "xmpp.example.org:5262" or "[::1]:5262"', isAddress)]
 Endpoint = Annotated[
     str, Accepted('an endpoint like "tcp:5222" or "unix:/run/cmanager.sock"', isEndpoint)
@@ -188,7 +186,7 @@ class ServerSettings:
     """
     One server behind.
 
-    @ivar domains: In lower case, without a final dot.
+    @ivar domains: Prepared (L{cmanager.jid.prepareDomain}) once loaded.
     @ivar secret: Read from C{secretFile} or the environment.
     """
 

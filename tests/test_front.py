@@ -207,6 +207,22 @@ class StartTests(FrontCase):
         signal.raise_signal(signal.SIGHUP)
         self.assertIn("read again", self.lines()[-1])
 
+    def test_behind(self) -> None:
+        """
+        A server in the same process is started before all else, and the operator is
+        welcomed last.
+        """
+        order: list[str] = []
+        self.router.privilegedStartService = lambda: order.append("bind")
+        self.router.startService = lambda: order.append("start")
+        behind = Service()
+        behind.privilegedStartService = lambda: order.append("behind binds")
+        behind.startService = lambda: order.append("behind starts")
+        front = self.front(behind=behind, welcome=lambda: order.append("welcome"))
+        front.privilegedStartService()
+        front.startService()
+        self.assertEqual(order, ["behind binds", "bind", "behind starts", "start", "welcome"])
+
     def test_log(self) -> None:
         """
         The application's log is ours, unless there is none of ours.
@@ -239,6 +255,21 @@ class StopTests(FrontCase):
             self.lines()[-2:],
             ["info front: stopping: clients are told to leave", "info front: stopped"],
         )
+
+    def test_behind(self) -> None:
+        """
+        A server in the same process stops when all else has stopped.
+        """
+        behind = FakeRouter()
+        front = self.front(behind=behind)
+        front.startService()
+        stopped = front.stopService()
+        self.assertTrue(behind.running)
+        self.router.stopped.callback(None)
+        self.assertFalse(behind.running)
+        self.assertNoResult(stopped)
+        behind.stopped.callback(None)
+        self.successResultOf(stopped)
 
     def test_bounded(self) -> None:
         """
