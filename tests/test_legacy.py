@@ -7,16 +7,20 @@ Tests for L{cmanager.legacy} and L{cmanager.properties}.
 
 from __future__ import annotations
 
+import io
 import os
 import stat
 from pathlib import Path
 
+from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
+from cmanager.check import check
 from cmanager.config import LogLevel, Settings, load, loads
 from cmanager.errors import ConfigError
 from cmanager.legacy import Conversion, convert, importFile
 from cmanager.properties import CARRIED, LEFT, MAX_DEPTH, MAX_FILE_BYTES, parse
+from tests.certificates import authority
 
 NAMES = """
 xmpp.domain xmpp.hostname xmpp.port xmpp.password xmpp.manager.name xmpp.manager.connections
@@ -497,6 +501,31 @@ class FileTests(SynchronousTestCase):
         self.assertEqual(settings.warnings, ())
         self.assertEqual(stat.S_IMODE(secret.stat().st_mode), 0o600)
         self.assertNotIn("s3cret", self.output.read_text())
+
+    def test_check(self) -> None:
+        """
+        What comes of a file with everything passes the check, once the certificates are
+        there.
+        """
+        values = {name: "1" for name in PROPERTIES if name.islower() and "." in name}
+        values |= {
+            "xmpp.domain": "montague.example",
+            "xmpp.password": "s3cret",
+            "xmpp.hostname": "xmpp.montague.example",
+            "xmpp.socket.default.active": "true",
+            "xmpp.socket.default.port": "5222",
+            "xmpp.socket.network.interface": "192.0.2.1",
+            "xmpp.server.certificate.verify": "true",
+        }
+        self.source.write_bytes(xml(values))
+        importFile(self.source, self.output)
+        certificates = self.directory / "certificates"
+        certificates.mkdir()
+        authority().issue("montague.example").write(certificates)
+        (self.directory / "server-ca.pem").write_bytes(authority().pem)
+        out, err = io.StringIO(), io.StringIO()
+        status = check(str(self.output), {}, MemoryReactorClock(), out, err)
+        self.assertEqual((status, err.getvalue()), (0, ""))
 
     def test_noPassword(self) -> None:
         """
