@@ -31,8 +31,11 @@ from twisted.trial.unittest import SkipTest
 HERE = Path(__file__).resolve().parent.parent
 MODULES = HERE / "contrib" / "prosody"
 MISSING = "Prosody is not installed; on Debian or Ubuntu: apt install prosody"
-READY = re.compile(r"Activated service 'connection_manager' on \[")
+OPEN = re.compile(r"Activated service 'connection_manager' on ")
+TAKEN = re.compile(r"Failed to open server port")
+START_ATTEMPTS = 5
 START_TIMEOUT_SECONDS = 30.0
+STOP_TIMEOUT_SECONDS = 10.0
 SHELL_TIMEOUT_SECONDS = 15.0
 PR_SET_PDEATHSIG = 1
 LOOPBACK = "127.0.0.1"
@@ -84,14 +87,14 @@ def program() -> str:
     raise SkipTest(MISSING)
 
 
-def freePort() -> int:
+def freePorts() -> tuple[int, int]:
     """
-    Return a port of the loopback that was free a moment ago.
+    Return two ports of the loopback that were free a moment ago.
     """
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        port: int = probe.getsockname()[1]
-        return port
+    with socket.socket() as one, socket.socket() as two:
+        one.bind((LOOPBACK, 0))
+        two.bind((LOOPBACK, 0))
+        return one.getsockname()[1], two.getsockname()[1]
 
 
 def _owner() -> pwd.struct_passwd | None:
@@ -138,11 +141,11 @@ class Prosody:
         """
         self._program = program()
         self._process: subprocess.Popen[str] | None = None
+        self._reader: threading.Thread | None = None
         self._modules = modules
         self._lines: list[str] = []
         self._news = threading.Condition()
-        self.linkPort = freePort()
-        self.clientPort = freePort()
+        self.linkPort, self.clientPort = freePorts()
         self.directory = Path(tempfile.mkdtemp(prefix="cmanager-prosody-"))
         for name in ("data", "certs", "modules"):
             (self.directory / name).mkdir()
@@ -202,6 +205,38 @@ class Prosody:
         """
         Start it, and return when its port is open.
         """
+        for _ in range(START_ATTEMPTS):
+            since = len(self.log)
+            self._run()
+            try:
+                self.waitForLog(OPEN.search, since)
+                if not any(TAKEN.search(line) for line in self.log[since:]):
+                    self._waitForAnswer()
+                    return
+            except (AssertionError, OSError):
+                self.stop()
+                raise
+            self.halt()
+            self._move()
+        raise AssertionError("no free port is to be had")
+
+    def _move(self) -> None:
+        """
+        Take other ports: somebody was quicker.
+        """
+        path = self.directory / "prosody.cfg.lua"
+        old = {str(self.linkPort): 0, str(self.clientPort): 1}
+        ports = freePorts()
+        self.linkPort, self.clientPort = ports
+        path.write_text(
+            re.sub(
+                rf"\b({'|'.join(old)})\b",
+                lambda match: str(ports[old[match.group()]]),
+                path.read_text(),
+            )
+        )
+
+    def _run(self) -> None:
         owner = _owner()
         self._process = subprocess.Popen(
             [self._program, "-F", "--config", str(self.directory / "prosody.cfg.lua")],
@@ -218,13 +253,10 @@ class Prosody:
             extra_groups=() if owner else None,
         )
         assert self._process.stdout is not None
-        threading.Thread(target=self._read, args=(self._process.stdout,), daemon=True).start()
-        try:
-            self.waitForLog(READY.search)
-            self._waitForAnswer()
-        except (AssertionError, OSError):
-            self.stop()
-            raise
+        self._reader = threading.Thread(
+            target=self._read, args=(self._process.stdout,), daemon=True
+        )
+        self._reader.start()
 
     def _waitForAnswer(self) -> None:
         """
@@ -251,7 +283,7 @@ class Prosody:
 
         @raise AssertionError: Prosody ended, or wrote no such line in time.
         """
-        deadline = time.monotonic() + START_TIMEOUT_SECONDS
+        begin, deadline = since, time.monotonic() + START_TIMEOUT_SECONDS
         with self._news:
             while True:
                 for line in self._lines[since:]:
@@ -259,7 +291,7 @@ class Prosody:
                         return line
                 since = len(self._lines)
                 left = deadline - time.monotonic()
-                if self._lines[-1:] == ["(end)"] or left <= 0:
+                if "(end)" in self._lines[begin:] or left <= 0:
                     raise AssertionError("Prosody did not say it:\n" + "\n".join(self._lines[-60:]))
                 self._news.wait(left)
 
@@ -273,25 +305,30 @@ class Prosody:
 
     def kill(self) -> None:
         """
-        End it at once, as a crash would.
+        End it at once, as a crash would, and keep its files.
         """
         if self._process is not None:
             self._process.kill()
-            self._process.wait()
-            self._process = None
+            self._ended(self._process)
 
     def halt(self) -> None:
         """
         End it in order and keep its files, so that L{start} goes on where it was.
         """
-        if self._process is None:
-            return
-        self._process.terminate()
+        if self._process is not None:
+            self._process.terminate()
+            self._ended(self._process)
+
+    def _ended(self, process: subprocess.Popen[str]) -> None:
         try:
-            self._process.wait(10)
+            process.wait(STOP_TIMEOUT_SECONDS)
         except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+            process.kill()
+            process.wait()
+        assert self._reader is not None
+        self._reader.join()
+        if process.stdout is not None:
+            process.stdout.close()
         self._process = None
 
     def stop(self) -> None:

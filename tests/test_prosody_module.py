@@ -415,6 +415,14 @@ class ModuleTestCase(TestCase):
         """
         return await deferToThread(self.prosody.waitForLog, wanted, since)
 
+    async def gone(self, peer: Peer) -> None:
+        """
+        Lose a link and wait until Prosody knows.
+        """
+        since = len(self.prosody.log)
+        await self.disconnect(peer)
+        await self.logged(lambda line: f"Link {peer.address} is gone" in line, since)
+
     async def streamError(self, peer: Peer) -> str:
         """
         Wait for the end of the link and return the condition it came with.
@@ -989,6 +997,18 @@ class ExternalTests(ModuleTestCase):
         self.assertEqual(end, f"{SASL}success")
         self.assertEqual(self.address, f"{user}@example.org/desk")
 
+    async def test_everyLength(self) -> None:
+        """
+        A certificate of any length is read: its lines in PEM may be full or not.
+        """
+        peer = await self.ready()
+        lengths = set()
+        for padding in range(52):
+            extension = self.certificate("x" * padding + "@example.org")
+            lengths.add(len(extension.partition("verified='true'>")[2].partition("<")[0]) % 64)
+            await peer.create(extension=extension)
+        self.assertIn(0, lengths)
+
     async def test_emptyElement(self) -> None:
         """
         An C{auth} without data means the same as an empty authorization identity.
@@ -1400,7 +1420,7 @@ class SeveralLinksTests(ModuleTestCase):
         romeo, juliet = self.user(), self.user()
         first = await one.login(romeo)
         second = await two.login(juliet)
-        await self.disconnect(one)
+        await self.gone(one)
         two.route(second, f'<message to="{romeo}@example.org/desk"><body>there?</body></message>')
         message = await two.routed(first)
         self.assertEqual(message.findtext(f"{LINK}body"), "there?")
@@ -1420,14 +1440,6 @@ class GraceTests(ModuleTestCase):
         )
         prosody.start()
         return prosody
-
-    async def gone(self, peer: Peer) -> None:
-        """
-        Lose a link and wait until Prosody knows.
-        """
-        since = len(self.prosody.log)
-        await self.disconnect(peer)
-        await self.logged(lambda line: "Link cm1/" in line and "is gone" in line, since)
 
     async def test_back(self) -> None:
         """

@@ -860,11 +860,13 @@ end);
 
 -- Ahead of mod_c2s, which would wait for our sessions.
 module:hook("server-stopping", function (event)
-	stop({ condition = "system-shutdown", text = event.reason });
-	if not next(links) or not async.ready() then return; end
-	-- What was written leaves only while the event loop runs.
+	local reason = { condition = "system-shutdown", text = event.reason };
+	if not next(links) or not async.ready() then return stop(reason); end
+	-- In a turn of its own: a signal may have interrupted a write, which would then forget
+	-- what is written meanwhile.  And what is written leaves only while the event loop runs.
 	local wait, done = async.waiter(1, true);
 	on_last_link_gone = done;
+	timer.add_task(0, function () stop(reason); end);
 	timer.add_task(stop_timeout, done);
 	wait();
 end, -90);

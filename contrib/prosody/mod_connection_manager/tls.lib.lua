@@ -27,8 +27,10 @@ local is_binding_type = { ["tls-exporter"] = true, ["tls-server-end-point"] = tr
 
 local function load_certificate(der)
 	if not (have_ssl and ssl.loadcertificate) then return nil; end
-	local pem = base64.encode(der):gsub(("."):rep(64), "%0\n");
-	local ok, certificate = pcall(ssl.loadcertificate, "-----BEGIN CERTIFICATE-----\n"..pem.."\n-----END CERTIFICATE-----\n");
+	local text, lines = base64.encode(der), { "-----BEGIN CERTIFICATE-----" };
+	for at = 1, #text, 64 do table.insert(lines, text:sub(at, at + 63)); end
+	table.insert(lines, "-----END CERTIFICATE-----\n");
+	local ok, certificate = pcall(ssl.loadcertificate, table.concat(lines, "\n"));
 	return ok and certificate or nil;
 end
 
