@@ -40,6 +40,7 @@ SHELL_TIMEOUT_SECONDS = 15.0
 PR_SET_PDEATHSIG = 1
 LOOPBACK = "127.0.0.1"
 ADMIN = "xmpp:prosody.im/admin"
+PREFIX = "cmanager-prosody-"
 
 CONFIGURATION = """
 pidfile = "{directory}/prosody.pid"
@@ -118,6 +119,17 @@ def _endWithParent() -> None:
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
+def _sweep() -> None:
+    """
+    Remove what test runs left that were killed; each directory bears the number of the
+    process it was for.
+    """
+    for path in Path(tempfile.gettempdir()).glob(f"{PREFIX}*-*"):
+        number = path.name.removeprefix(PREFIX).partition("-")[0]
+        if number.isdecimal() and not Path("/proc", number).exists():
+            shutil.rmtree(path, ignore_errors=True)
+
+
 class Prosody:
     """
     One Prosody.
@@ -146,7 +158,8 @@ class Prosody:
         self._lines: list[str] = []
         self._news = threading.Condition()
         self.linkPort, self.clientPort = freePorts()
-        self.directory = Path(tempfile.mkdtemp(prefix="cmanager-prosody-"))
+        _sweep()
+        self.directory = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-"))
         for name in ("data", "certs", "modules"):
             (self.directory / name).mkdir()
         shutil.copytree(
