@@ -7,8 +7,16 @@ The servers that stand behind in the acts.
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.defer import maybeDeferred
+from twisted.internet.ssl import PrivateCertificate
 from twisted.internet.threads import deferToThread
 
+from cmanager.linkevents import TLSPolicy
+from cmanager.server.accounts import Store
+from cmanager.server.service import Server, ServerOptions
 from tests.acts.stage import DOMAIN, PASSWORD, SECRET, Backend
 from tests.certificates import authority
 from tests.prosody import LOOPBACK, Prosody
@@ -24,12 +32,62 @@ connection_manager_trusted_secure = true
 """
 
 
+class EmbeddedBackend(Backend):
+    """
+    The embedded server, in the process of the test.
+
+    @ivar server: It, while it runs.
+    """
+
+    security = "starttls"
+
+    def __init__(self, reactor: Any, directory: Path, habits: str) -> None:
+        identity = authority().issue(DOMAIN)
+        certificate = PrivateCertificate.loadPEM(identity.certificatePEM + identity.keyPEM)
+        self.announcesKicks = habits == "openfire-4.2"
+        self.server: Server | None = None
+        self._reactor = reactor
+        self._accounts = str(directory / "accounts.sqlite")
+        self._options = ServerOptions(
+            domain=DOMAIN,
+            secret=SECRET,
+            endpoint=f"tcp:0:interface={LOOPBACK}",
+            habits=habits,
+            linkTLS=TLSPolicy.REQUIRED,
+            linkCertificate=certificate.options(),
+        )
+
+    async def start(self) -> None:
+        server = self.server = Server(self._reactor, self._options, Store(self._accounts))
+        for account in ACCOUNTS:
+            if not server.store.hasAccount(account):
+                server.addAccount(account, PASSWORD)
+        server.startService()
+
+    def address(self) -> tuple[str, int]:
+        if self.server is None or self.server.port is None:
+            return LOOPBACK, 1  # where nothing listens
+        return LOOPBACK, self.server.port.getHost().port
+
+    async def kick(self, jid: str) -> None:
+        assert self.server is not None
+        assert self.server.kick(jid) == 1
+
+    async def halt(self) -> None:
+        server, self.server = self.server, None
+        if server is not None:
+            await maybeDeferred(server.stopService)
+            await server.whenAlone()
+            server.store.close()
+
+
 class ProsodyBackend(Backend):
     """
     Prosody with our module.
     """
 
     security = "starttls"
+    announcesKicks = True
 
     def __init__(self) -> None:
         self.prosody = Prosody(f'VirtualHost "{DOMAIN}"\n', OPTIONS)

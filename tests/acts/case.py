@@ -12,7 +12,7 @@ from pathlib import Path
 from twisted.internet import reactor
 from twisted.trial.unittest import TestCase
 
-from tests.acts.backends import ProsodyBackend
+from tests.acts.backends import EmbeddedBackend, ProsodyBackend
 from tests.acts.stage import DOMAIN, Backend, Stage
 
 ROMEO = f"romeo@{DOMAIN}/orchard"
@@ -29,15 +29,18 @@ def bare(jid: str) -> str:
 class ActCase(TestCase):
     """
     A stage for each act.
+
+    @cvar habits: Of the embedded server.
     """
 
     timeout = 60
+    habits = "openfire-4.8"
 
-    def makeBackend(self) -> Backend:
+    def makeBackend(self, directory: Path) -> Backend:
         """
         Make the server behind.
         """
-        return ProsodyBackend()
+        return EmbeddedBackend(reactor, directory, self.habits)
 
     async def setUp(self) -> None:
         """
@@ -45,6 +48,20 @@ class ActCase(TestCase):
         """
         directory = Path(self.mktemp()).absolute()
         directory.mkdir(parents=True)
-        self.stage = Stage(reactor, directory, self.makeBackend())
+        self.stage = Stage(reactor, directory, self.makeBackend(directory))
         self.addCleanup(self.stage.stop)
         await self.stage.start()
+
+
+class ProsodyCase(ActCase):
+    """
+    A stage with Prosody behind.
+    """
+
+    def makeBackend(self, directory: Path) -> Backend:
+        """
+        See L{ActCase}.
+        """
+        backend = ProsodyBackend()
+        self.addCleanup(backend.remove)
+        return backend

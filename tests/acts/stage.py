@@ -295,9 +295,11 @@ class Backend(ABC):
     The server behind, with the accounts C{romeo} and C{juliet} in L{DOMAIN}.
 
     @ivar security: The C{security} of its links.
+    @ivar announcesKicks: Whether managers are told of the end of a bound session.
     """
 
     security: str
+    announcesKicks: bool
 
     @abstractmethod
     async def start(self) -> None:
@@ -343,6 +345,7 @@ class Stage:
         self.authority = directory / "authority.pem"
         self.relay = Relay(reactor, backend.address)
         self.actors: list[Actor] = []
+        self.front: FrontProcess | None = None
         self._settings = settings
         self._write()
 
@@ -372,10 +375,9 @@ class Stage:
         """
         await self.backend.start()
         await self.relay.listen(self.host)
-        self.startFront()
-        await self.front.until(LINK_READY, times=2)
+        await self.startFront().until(LINK_READY, times=2)
 
-    def startFront(self) -> None:
+    def startFront(self) -> FrontProcess:
         """
         Start the program.
         """
@@ -385,6 +387,7 @@ class Stage:
             ["-n", "--pidfile=", "cmanager", "--config", configuration],
             str(self.directory),
         )
+        return self.front
 
     async def stop(self) -> None:
         """
@@ -392,17 +395,19 @@ class Stage:
 
         @raise AssertionError: The program did not end well, or complained.
         """
+        front = self.front
         try:
             for actor in self.actors:
                 await actor.leave()
-            status = await self.front.stop()
+            status = await front.stop() if front is not None else 0
         finally:
             await self.relay.stop()
             await self.backend.halt()
-        assert status == 0, f"exit status {status}: {self.front.output[-4000:]}"
-        complaints = [r for r in self.front.records if r["level"] in ("critical", "text")]
-        complaints += [r for r in self.front.records if "traceback" in r]
-        assert not complaints, complaints
+        if front is not None:
+            assert status == 0, f"exit status {status}: {front.output[-4000:]}"
+            complaints = [r for r in front.records if r["level"] in ("critical", "text")]
+            complaints += [r for r in front.records if "traceback" in r]
+            assert not complaints, complaints
 
     def actor(self, program: str) -> Actor:
         """
