@@ -16,8 +16,8 @@ from functools import lru_cache
 from twisted.words.protocols.jabber.error import StanzaError
 from twisted.words.protocols.jabber.jid import JID, InvalidFormat
 from twisted.words.protocols.jabber.xmlstream import toResponse
-from twisted.words.xish.domish import Element, ExpatElementStream
-from wokkel.generic import parseXml, stripNamespace
+from twisted.words.xish.domish import Element, ExpatElementStream, elementStream
+from wokkel.generic import stripNamespace
 
 from cmanager.stanza import NS_CLIENT, NS_LINK, NS_SERVER, NS_STREAM_ERRORS, NS_STREAMS
 
@@ -80,7 +80,14 @@ def parse(xml: str) -> Element:
     """
     Parse a stanza that was written with C{toXml}.
     """
-    return freed(parseXml(xml.encode()))
+    # Not wokkel's parseXml, which loses the text of the root.
+    roots: list[Element] = []
+    stream = elementStream()
+    stream.DocumentStartEvent = lambda root: None
+    stream.DocumentEndEvent = lambda: None
+    stream.ElementEvent = roots.append
+    stream.parse(b"<x>" + xml.encode() + b"</x>")
+    return freed(roots[0])
 
 
 def build(
