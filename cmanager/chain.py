@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from twisted.logger import Logger
 
-from cmanager.errors import StanzaError
-from cmanager.profile import isCanonical
-from cmanager.stanza import Stanza
+from cmanager.errors import StanzaError, StreamError
+from cmanager.scanner import Scanner
+from cmanager.settings import MAX_STANZA_BYTES
+from cmanager.stanza import Stanza, streamHeader
 
 if TYPE_CHECKING:
     from cmanager.interfaces import ISessionFilter, IStanzaFilter
@@ -26,6 +27,8 @@ Chosen = Sequence[tuple["IStanzaFilter", Mapping[str, Any]]]
 """
 The filter plugins of the configuration, in its order, with their options.
 """
+
+_AROUND = streamHeader(id="filter", from_=None)
 
 
 class Chain:
@@ -52,10 +55,8 @@ class Chain:
             taken = self._ask(name, filter_.upstream, stanza)
             if taken is None:
                 return None
-            if taken is not stanza and not isCanonical(taken.data):
-                # Anything else could end the link, and with it everybody on it.
-                self.log.error("filter {name} made a stanza out of profile", name=name)
-                raise self._refusal(name)
+            if taken is not stanza:
+                taken = self._proved(name, taken)
             stanza = taken
         return stanza
 
@@ -80,6 +81,22 @@ class Chain:
         except Exception as error:
             self.log.failure("filter {name} failed", name=name)
             raise self._refusal(name) from error
+
+    def _proved(self, name: str, stanza: Stanza) -> Stanza:
+        """
+        Return what a filter made as it may go up: a link carries thousands, and one
+        ill-formed stanza would end it.
+        """
+        scanner = Scanner(1, MAX_STANZA_BYTES)
+        scanner.feed(_AROUND)
+        try:
+            events = scanner.feed(stanza.data)
+        except StreamError as error:
+            events = []
+            self.log.error("filter {name} made a stanza with {error}", name=name, error=error)
+        if len(events) == 1 and isinstance(events[0], Stanza) and not scanner.pending:
+            return events[0]
+        raise self._refusal(name)
 
     def _refusal(self, name: str) -> StanzaError:
         self._metrics.increment("filter_errors", name)

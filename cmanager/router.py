@@ -23,6 +23,7 @@ from cmanager.audit import Auditor
 from cmanager.chain import compose
 from cmanager.errors import LinkError, LocalError, StanzaError, StreamError
 from cmanager.ghosts import Ghosts
+from cmanager.grace import Grace
 from cmanager.host import Host, IPool
 from cmanager.interfaces import ISessionHub
 from cmanager.jid import prepareDomain
@@ -76,13 +77,12 @@ class Router(MultiService):
         self._listeners: list[IService] = []
         self._filters: list[tuple[IStanzaFilter, Mapping[str, Any]]] = []
         self._ghosts = Ghosts(self.metrics, reactor.seconds)
+        self._grace = Grace(self.wheel)
         self._auditor = Auditor(self.table, reactor.seconds)
         self._ticking = LoopingCall(self._tick)
         self._ticking.clock = reactor
         # Each of these holds sessions of the table, or links, and so is bounded by them.
         self._waiting: dict[Host, dict[Session, Timer]] = {}
-        self._held: dict[IPool, list[Session]] = {}
-        self._graces: dict[IPool, Timer] = {}
         self._full: set[ILink] = set()
         self._poolOf: dict[ILink, IPool] = {}
         self._emptied: Deferred[None] | None = None
@@ -283,7 +283,7 @@ class Router(MultiService):
         if pool is None:
             return
         self._poolOf[link] = pool
-        for session in self._unhold(pool):
+        for session in self._grace.release(pool):
             if session.state is State.BOUND:
                 self._repin(session, pool.pick() or link)
         for host in self._hostsOf(pool):
@@ -300,18 +300,20 @@ class Router(MultiService):
         A link that was ready is gone.  Its sessions move to another of the same
         server, which still knows them (PROTOCOL section 13.5); or wait for one.
         """
-        self._full.discard(link)
         pool = self._poolOf.pop(link, None)
+        if pool is None:
+            # It was never ready: nobody could be pinned to it.
+            return
+        self._full.discard(link)
         left: list[Session] = []
         for session in self.table.pinned(link):
-            target = pool.pick() if pool is not None else None
+            target = pool.pick()
             if target is not None:
                 self._repin(session, target)
             else:
                 session.linkLost()
                 left.append(session)
-        if pool is not None and left:
-            self._hold(pool, left)
+        self._grace.hold(pool, left)
 
     def _repin(self, session: Session, link: ILink) -> None:
         self.metrics.increment("sessions_repinned")
@@ -320,32 +322,6 @@ class Router(MultiService):
             session.hold(FULL)
         else:
             session.release(FULL)
-
-    def _hold(self, pool: IPool, sessions: list[Session]) -> None:
-        """
-        Let sessions wait for a link, those that come later no longer than the first.
-        """
-        held = self._held.setdefault(pool, [])
-        held.extend(sessions)
-        if pool.settings.linksLostGrace <= 0:
-            self._graceOver(pool)
-        elif len(held) == len(sessions):
-            self._graces[pool] = self.wheel.schedule(
-                pool.settings.linksLostGrace, lambda: self._graceOver(pool)
-            )
-
-    def _graceOver(self, pool: IPool) -> None:
-        for session in self._unhold(pool):
-            session.serverLost()
-
-    def _unhold(self, pool: IPool) -> list[Session]:
-        """
-        Return the sessions that wait and still are there; none waits any more.
-        """
-        timer = self._graces.pop(pool, None)
-        if timer is not None:
-            timer.cancel()
-        return [session for session in self._held.pop(pool, ()) if session.link is None]
 
     def routed(self, link: ILink, streamID: str, stanza: Stanza) -> None:
         """
