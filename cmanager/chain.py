@@ -93,7 +93,7 @@ class Chain:
             events = scanner.feed(stanza.data)
         except StreamError as error:
             events = []
-            self.log.error("filter {name} made a stanza with {error}", name=name, error=error)
+            self.log.error("filter {name} made a stanza out of profile", name=name, error=error)
         if len(events) == 1 and isinstance(events[0], Stanza) and not scanner.pending:
             return events[0]
         raise self._refusal(name)

@@ -177,7 +177,7 @@ class ISessionHub(Interface):
     """
 
     settings: ClientSettings = Attribute("Limits and time-outs.")
-    metrics: Metrics = Attribute("Counters.")
+    metrics: Metrics = Attribute("Counters of the process.")
     table: Table = Attribute("Where the session is listed; it moves there itself.")
 
     def host(domain: str | None) -> Host | None:
