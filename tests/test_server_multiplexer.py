@@ -336,13 +336,17 @@ class StrictnessTests(ServerTestCase):
         self.peer.link.write("<more/>")
         self.peer.link.drop()
         self.assertEqual(self.peer.take(), [])
+        other = Peer(self.server, "cm/two", proven=False)
+        other.open()
+        other.take()
+        other.send('<handshake>wrong</handshake><iq type="get" id="1"><q xmlns="urn:x"/></iq>')
+        self.assertEqual([element.name for element in other.take()], ["error"])
 
     def test_headerAfterTheEnd(self) -> None:
         """
         A link that was ended before its header answers none.
         """
         peer = Peer(self.server, proven=False)
-        peer.link.stream = None
         stream = peer.link._stream
         peer.link.drop()
         stream.parse(b"<a/>")
