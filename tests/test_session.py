@@ -12,13 +12,28 @@ import io
 import re
 from pathlib import Path
 
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from cmanager.errors import StanzaError
 from cmanager.session import State
 from cmanager.stanza import NS_STANZA_ERRORS, NS_STREAM_ERRORS, Stanza
 from tests.play import Play
-from tests.scenes import BIND, BOUND, LOGGED_IN, RESTARTED, SETUP, TO_BOUND, header, inSituation
+from tests.scenes import (
+    AUTH,
+    BIND,
+    BOUND,
+    CHALLENGE,
+    FAILURE,
+    LOGGED_IN,
+    RESTARTED,
+    SETUP,
+    SUCCESS,
+    TO_BOUND,
+    header,
+    inSituation,
+)
 
 DOCUMENT = Path(__file__).resolve().parent.parent / "docs" / "session.rst"
 
@@ -37,14 +52,14 @@ class TableTests(SynchronousTestCase):
     Each row of the table in C{docs/session.rst} holds.
     """
 
-    def answerTo(self, situation: str, given: str) -> tuple[str, Play]:
+    def answerTo(self, situation: str, played: str) -> tuple[str, Play]:
         """
         Play one row and say what came of it, in the words of the table.
         """
         play = inSituation(situation)
         before = play.session.state
         del play.conversation[:]
-        play._play(given if given.startswith("!") else f"C> {given}")
+        play._play(played if played.startswith("!") else f"C> {played}")
         said = play.conversation[1:]
         toClient = "".join(line[3:] for line in said if line.startswith("C<"))
         if before is not State.CLOSING and "C: close" in said:
@@ -71,10 +86,10 @@ class TableTests(SynchronousTestCase):
         Whatever a client or a server does wrong has the answer the table gives.
         """
         wrong = []
-        for situation, given, answer in rows():
-            actual, play = self.answerTo(situation, given.strip("`"))
+        for situation, played, answer in rows():
+            actual, play = self.answerTo(situation, played.strip("`"))
             if actual != answer:
-                wrong.append(f"{situation}: {given}: {actual}, not {answer}")
+                wrong.append(f"{situation}: {played}: {actual}, not {answer}")
             if "stream error" in answer or answer in ("end", "TLS failure"):
                 self.assertIs(play.session.state, State.CLOSING)
             # Whatever happened, it ends once.
@@ -280,3 +295,101 @@ class FilterTests(SynchronousTestCase):
         S> <iq type="get" id="1"/>
         """)
         self.assertEqual(play.hub.metrics.value("stanzas_dropped", "filter"), 1)
+
+
+class AnyOrderTests(SynchronousTestCase):
+    """
+    Whatever happens, in whatever order.
+    """
+
+    INPUTS = (
+        "C> HEADER",
+        f"C> {AUTH}",
+        "C> <response xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>",
+        "C> <abort xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>",
+        "C> <starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>",
+        "C> <iq type='set' id='a'><query xmlns='jabber:iq:auth'/></iq>",
+        f"C> {BIND}",
+        "C> <presence/>",
+        "C> <message to='x@y'/>",
+        "C> <foo/>",
+        "C> </stream:stream>",
+        f"S> {CHALLENGE}",
+        f"S> {FAILURE}",
+        f"S> {SUCCESS}",
+        f"S> {BOUND}",
+        "S> <iq type='result' id='a'/>",
+        "S> <message/>",
+        "S> <iq type='get' id='1'/>",
+        "S> <stream:error/>",
+        "! block",
+        "! hostReady",
+        "! hostUnavailable",
+        "! linkLost",
+        "! relinked 1",
+        "! relinked 2",
+        "! serverLost",
+        "! audit",
+        "! linkRefused not-allowed",
+        "! closeRequested",
+        "! routeFailed item-not-found",
+        f"! routeFailed bad-request {AUTH}",
+        f"! routeFailed bad-request {BIND}",
+        "! idle login",
+        "! idle idle",
+        "! shutdown",
+        "! transportLost",
+    )
+    LIVES = (
+        [],
+        ["C> HEADER", f"C> {AUTH}"],
+        ["C> HEADER", f"C> {AUTH}", f"S> {SUCCESS}", "C> HEADER"],
+        ["C> HEADER", f"C> {AUTH}", f"S> {SUCCESS}", "C> HEADER", f"C> {BIND}", f"S> {BOUND}"],
+    )
+
+    @settings(max_examples=600, deadline=None)
+    @given(st.sampled_from(LIVES), st.lists(st.sampled_from(INPUTS), max_size=25), st.booleans())
+    def test_anything(self, life: list[str], inputs: list[str], isReady: bool) -> None:
+        """
+        No order of inputs breaks a contract or raises; the session ends once, is told
+        to the server as often as it was announced, and leaves nothing behind.
+        """
+        play = Play(links=2)
+        play.pool.links[0].isReady = isReady
+        for line in [*life, *inputs]:
+            self.play(play, line)
+        play.stream.lose()
+        said = play.conversation
+        self.assertIs(play.session.state, State.CLOSED)
+        self.assertEqual(play.hub.calls.count("sessionClosed"), 1)
+        self.assertEqual(len(play.hub.table), 0)
+        self.assertIs(play.session.link, None)
+        self.assertEqual(sum(link.load for link in play.pool.links), 0)
+        self.assertLessEqual(sum(line.endswith(": create") for line in said), 1)
+        self.assertLessEqual(said.count("C: close"), 1)
+
+    def play(self, play: Play, line: str) -> None:
+        """
+        Play one input, unless a stream or a router would not give it.
+        """
+        session = play.session
+        if session.state is State.CLOSED:
+            return
+        if line.startswith("C>") and (play.stream.isPaused or play.stream.isClosed):
+            return
+        if line.startswith("S>") and session.link is None:
+            return
+        if line == "! linkLost" and session.link is None:
+            return
+        if line.startswith("! relinked"):
+            link = play.pool.links[int(line[-1]) - 1]
+            isAnnounced = "S: create" in play.conversation or "S2: create" in play.conversation
+            if session.link is link or not isAnnounced:
+                return
+            if session.link is None and session.state is not State.BOUND:
+                return
+            if session.link is not None:
+                session.link.sessions.clear()
+        if line == "C> HEADER":
+            play._restart()
+        play._play(line)
