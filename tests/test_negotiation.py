@@ -81,6 +81,12 @@ class HeaderTests(SynchronousTestCase):
         read = readHeader(tag(), preXMPP10=False)
         self.assertEqual((read.domain, read.sender, read.lang), (None, None, None))
 
+    def test_sender(self) -> None:
+        """
+        A sender that is no address is nobody.
+        """
+        self.assertIs(readHeader(tag(from_="@"), preXMPP10=False).sender, None)
+
     def test_condition(self) -> None:
         """
         Each fault has its condition.
