@@ -12,6 +12,7 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.words.xish.domish import Element
 
+from cmanager.errors import ConfigError
 from cmanager.server.service import Server, ServerOptions
 from tests.serverdoubles import Client, Peer, ServerTestCase, told
 
@@ -63,16 +64,15 @@ class ListeningTests(SynchronousTestCase):
 
     def test_taken(self) -> None:
         """
-        A port that is taken is told in the log.
+        A port that is taken is told.
         """
 
         def listenTCP(*args: object, **named: object) -> None:
             raise CannotListenError("127.0.0.1", 5262, OSError(98, "in use"))
 
         self.reactor.listenTCP = listenTCP
-        self.server.startService()
-        self.assertEqual(len(self.flushLoggedErrors(CannotListenError)), 1)
-        self.successResultOf(self.server.stopService())
+        error = self.assertRaises(ConfigError, self.server.privilegedStartService)
+        self.assertIn("Couldn't listen on 127.0.0.1:5262", str(error))
 
     def test_waits(self) -> None:
         """
@@ -221,16 +221,6 @@ class LinkTests(ServerTestCase):
             self.assertEqual(b"<stream:error xmlns:stream" in self.peer.raw, declared)
             self.assertTrue(self.peer.ended)
             self.assertEqual(len(self.server.sessions), 0)
-
-    def test_alone(self) -> None:
-        """
-        One can wait until no link is left.
-        """
-        waiting = self.server.whenAlone()
-        self.assertNoResult(waiting)
-        self.peer.lose()
-        self.successResultOf(waiting)
-        self.successResultOf(self.server.whenAlone())
 
 
 class EndTests(ServerTestCase):

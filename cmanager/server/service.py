@@ -17,9 +17,10 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IListeningPort
 from twisted.internet.task import LoopingCall
-from twisted.logger import Logger
+from twisted.python.failure import Failure
 from wokkel.xmppim import RosterItem
 
+from cmanager.errors import ConfigError
 from cmanager.linkevents import Configuration, TLSPolicy
 from cmanager.server.accounts import Store
 from cmanager.server.elements import Element, StanzaError, address, streamError
@@ -83,8 +84,6 @@ class Server(Service):
     @ivar port: Where it listens.
     """
 
-    log = Logger()
-
     def __init__(self, reactor: Any, settings: ServerOptions, store: Store | None = None) -> None:
         self.clock = reactor
         self.settings = settings
@@ -106,7 +105,6 @@ class Server(Service):
         self._refuses = False
         self._number = 0
         self._graces: dict[str, Any] = {}
-        self._alone: list[Deferred[None]] = []
         self._heart = LoopingCall(self._beat)
         self._heart.clock = reactor
 
@@ -115,17 +113,19 @@ class Server(Service):
     def privilegedStartService(self) -> None:
         """
         Listen.
+
+        @raise ConfigError: It cannot.
         """
         if self.settings.endpoint is None or self.port is not None:
             return
         endpoint = serverFromString(self.clock, self.settings.endpoint)
-        endpoint.listen(self.factory).addCallbacks(self._listening, self._refused)
+        reasons: list[Failure] = []
+        endpoint.listen(self.factory).addCallbacks(self._listening, reasons.append)
+        for reason in reasons:
+            raise ConfigError([f"links cannot come in: {reason.getErrorMessage()}"])
 
     def _listening(self, port: IListeningPort) -> None:
         self.port = port
-
-    def _refused(self, failure: Any) -> None:
-        self.log.failure("links cannot come in", failure)
 
     def startService(self) -> None:
         """
@@ -150,17 +150,6 @@ class Server(Service):
         port, self.port = self.port, None
         stopping = port.stopListening() if port is not None else None
         return stopping if stopping is not None else succeed(None)
-
-    def whenAlone(self) -> Deferred[None]:
-        """
-        Wait until there is no link.
-        """
-        waiting: Deferred[None] = Deferred()
-        if self.connections:
-            self._alone.append(waiting)
-        else:
-            waiting.callback(None)
-        return waiting
 
     def _beat(self) -> None:
         for link in list(self.connections):
@@ -190,10 +179,6 @@ class Server(Service):
             elif grace is not None and link.manager not in self._graces:
                 timer = self.clock.callLater(grace, self._managerLost, link.manager)
                 self._graces[link.manager] = timer
-        if not self.connections:
-            waiting, self._alone = self._alone, []
-            for each in waiting:
-                each.callback(None)
 
     def _managerLost(self, manager: str) -> None:
         self._graces.pop(manager, None)
