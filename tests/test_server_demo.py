@@ -168,7 +168,8 @@ class PreparationTests(DemoTestCase):
             "romeo@localhost, password romeo",
             "juliet@localhost, password juliet",
             str(self.directory),
-            f"-u romeo@localhost -p romeo -j localhost:{self.ports.tcp} juliet@localhost\n",
+            f"-u romeo@localhost -p romeo -j localhost:{self.ports.tcp} juliet@localhost; timeout 3 ",
+            "/connect romeo@localhost tls trust\n",
             "Ctrl-C",
         ):
             self.assertIn(text, demo.screen)

@@ -255,7 +255,9 @@ def _screen(home: Path, certificate: Path, ports: Ports) -> str:
     accounts = "\n".join(
         f"             {name}@{DOMAIN}, password {password}" for name, password in ACCOUNTS.items()
     )
-    send = f"echo Hello | {_client(romeo, ports.tcp)} {juliet}@{DOMAIN}"
+    write = f"echo Hello | {_client(romeo, ports.tcp)} {juliet}@{DOMAIN}"
+    # It does not know the end of a stream from a message, hence the end by the clock.
+    read = f"timeout 3 {_client(juliet, ports.tcp)} -l"
     return f"""
 The connection manager runs, with a small XMPP server behind it.
 
@@ -268,11 +270,13 @@ Certificate  {certificate}
 Data         {home}
 Stop         Ctrl-C
 
-Any XMPP client will do. From a shell (apt install go-sendxmpp), as {romeo.title()}; then,
-as {juliet.title()}, what has come:
+Any XMPP client will do. In profanity (apt install profanity), type
 
-    {send}
-    {_client(juliet, ports.tcp)} -l
+    /connect {romeo}@{DOMAIN} tls trust
+
+In a shell (apt install go-sendxmpp), {romeo.title()} writes and {juliet.title()} reads:
+
+    {write}; {read}
 
 """
 
