@@ -12,6 +12,7 @@ because a server may still hold the old one.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 from typing import Protocol as TypingProtocol
@@ -102,7 +103,7 @@ class IOwner(TypingProtocol):
 
 
 @implementer(IHandshakeListener)
-class LinkStream(Protocol):
+class LinkStream(Protocol, ABC):
     """
     What L{Link} is built on.
 
@@ -165,29 +166,29 @@ class LinkStream(Protocol):
 
     # What L{Link} does.
 
+    @abstractmethod
     def _ready(self) -> None:
         """
         Called once, when the handshake is done.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def _lost(self, error: LinkError | None) -> None:
         """
         Called once, when the stream is lost.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def _pause(self) -> None:
         """
         Called when too much waits to be written.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def _resume(self) -> None:
         """
         Called when it has been.
         """
-        raise NotImplementedError
 
     # What the pool asks.
 

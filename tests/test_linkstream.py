@@ -492,9 +492,6 @@ class AbstractTests(SynchronousTestCase):
 
     def test_hooks(self) -> None:
         """
-        What a link must do is asked for by name.
+        What a link must do beside cannot be left out.
         """
-        stream = LinkStream(Owner(), Clock(), "cm", "x", "h", None)
-        for hook in (stream._ready, stream._pause, stream._resume):
-            self.assertRaises(NotImplementedError, hook)
-        self.assertRaises(NotImplementedError, stream._lost, None)
+        self.assertRaises(TypeError, LinkStream, Owner(), Clock(), "cm", "x", "h", None)
