@@ -2,6 +2,7 @@
 
 PYTHON_ENV = .venv/bin
 DEMO = var/demo
+DEMO_PORTS = 5222,5223
 SOAK_CLIENTS = 5000
 
 .PHONY: help demo test lint soak clean runtime tools
@@ -16,7 +17,8 @@ help:
 demo: runtime
 	@mkdir -p $(DEMO)
 	@# In a terminal, a job of its own: otherwise Ctrl-C ends make too, with an error of its own.
-	@if [ -t 0 ]; then set -m; fi; $(PYTHON_ENV)/twistd -n --pidfile= cmanager --demo $(DEMO)
+	@if [ -t 0 ]; then set -m; fi; $(PYTHON_ENV)/twistd -n --pidfile= cmanager --demo $(DEMO) \
+		--demo-ports $(DEMO_PORTS)
 
 test: tools
 	@$(PYTHON_ENV)/python tests/gates.py

@@ -65,6 +65,13 @@ class Options(usage.Options):
             " and the accounts romeo and juliet; its data and certificate are kept in this"
             " directory.",
         ],
+        [
+            "demo-ports",
+            None,
+            "5222,5223",
+            "Where the demonstration takes clients: the port for STARTTLS and the one for TLS from"
+            " the first byte.",
+        ],
     ]
     optFlags = [
         [
@@ -114,10 +121,11 @@ def forDemo(options: Options, reactor: Any) -> Front:
 
     @raise ConfigError: It cannot work.
     """
-    from cmanager.server.demo import demoService
+    from cmanager.server.demo import Ports, demoService
 
     # A Demo: .settings of the front, .service of the server, .screen to show.
-    demo = demoService(os.path.abspath(options["demo"]), reactor)
+    ports = Ports.named(options["demo-ports"])
+    demo = demoService(os.path.abspath(options["demo"]), reactor, ports)
 
     def welcome() -> None:
         # By now sys.stdout is part of the log.

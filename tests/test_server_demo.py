@@ -82,6 +82,15 @@ class PreparationTests(DemoTestCase):
         """
         self.assertEqual((Ports().tcp, Ports().tls, Ports().link), (5222, 5223, 5262))
 
+    def test_namedPorts(self) -> None:
+        """
+        Others can be named: two different ports, and nothing else.
+        """
+        self.assertEqual(Ports.named("1,65535"), Ports(1, 65535))
+        for text in ("", "1", "0,1", "1,65536", "1,1", "1,2,3", "1, 2", "a,b", "-1,2"):
+            error = self.assertRaises(ConfigError, Ports.named, text)
+            self.assertIn(f"--demo-ports {text}: two ports", str(error))
+
     def test_settings(self) -> None:
         """
         The front listens on the loopback interface only, in both ways, and its link

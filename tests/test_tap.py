@@ -33,6 +33,7 @@ from cmanager.config import LogFormat, LogSettings, load
 from cmanager.errors import ConfigError, StanzaError
 from cmanager.front import Front, Surroundings
 from cmanager.logs import LogWriter
+from cmanager.server import demo
 from cmanager.stanza import NS_CLIENT, Stanza
 from tests.etc import DOMAIN, SECRET, Site
 from tests.test_plugins import PluginCase, example
@@ -306,19 +307,16 @@ class MakeServiceTests(SynchronousTestCase):
         behind = Service()
         asked = []
 
-        def demoService(directory: str, reactor: object) -> SimpleNamespace:
-            asked.append(directory)
+        def demoService(directory: str, reactor: object, ports: str) -> SimpleNamespace:
+            asked.append((directory, ports))
             return SimpleNamespace(
                 settings=load(site.path, {}), service=behind, screen="Wherefore art thou?\n"
             )
 
-        self.patch(
-            sys,
-            "modules",
-            {**sys.modules, "cmanager.server.demo": SimpleNamespace(demoService=demoService)},
-        )
-        front = tap.makeService(self.options("--demo", "somewhere"))
-        self.assertEqual(asked, [os.path.abspath("somewhere")])
+        self.patch(demo, "demoService", demoService)
+        self.patch(demo, "Ports", SimpleNamespace(named=str.upper))
+        front = tap.makeService(self.options("--demo", "somewhere", "--demo-ports", "a,b"))
+        self.assertEqual(asked, [(os.path.abspath("somewhere"), "A,B")])
         around = front._around
         self.assertIs(around.behind, behind)
         self.assertIsNone(around.reload)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 import secrets
 import socket
 from datetime import UTC, datetime, timedelta
@@ -37,6 +38,8 @@ Passwords to be typed; they guard nothing.
 """
 
 LOOPBACK = ("127.0.0.1", "::1")
+
+MAX_PORT = 65535
 
 CERTIFICATE_DAYS = 825
 RENEWAL_DAYS = 30
@@ -70,6 +73,19 @@ class Ports:
     tcp: int = 5222
     tls: int = 5223
     link: int = 5262
+
+    @classmethod
+    def named(cls, text: str) -> Ports:
+        """
+        Read two numbers with a comma between.
+
+        @raise ConfigError: It is something else.
+        """
+        found = re.fullmatch(r"([0-9]{1,5}),([0-9]{1,5})", text)
+        numbers = [int(number) for number in found.groups()] if found else []
+        if len(set(numbers)) != 2 or not all(1 <= number <= MAX_PORT for number in numbers):
+            raise ConfigError([f'--demo-ports {text}: two ports are needed, such as "5222,5223"'])
+        return cls(*numbers)
 
 
 def demoService(directory: str, reactor: Any, ports: Ports | None = None) -> Demo:
