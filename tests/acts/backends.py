@@ -77,7 +77,6 @@ class EmbeddedBackend(Backend):
         server, self.server = self.server, None
         if server is not None:
             await maybeDeferred(server.stopService)
-            await server.whenAlone()
             server.store.close()
 
 
