@@ -41,6 +41,12 @@ if TYPE_CHECKING:
 
 DRAIN_STEP_SECONDS = 0.05
 
+ABORT_SECONDS = 0.3
+"""
+How long the transports of clients that had to be cut off may take to say that they
+are gone: a turn of the reactor.
+"""
+
 
 @implementer(ISessionHub)
 class Router(MultiService):
@@ -177,15 +183,23 @@ class Router(MultiService):
                 await deferLater(self._reactor, DRAIN_STEP_SECONDS)
             for session in sessions[start : start + size]:
                 session.shutdown()
+        await self._untilEmpty(self._times.grace)
+        for session in self.table:
+            session.stream.abort()
+        # Only then can what they did not get be given back, over links that still are.
+        await self._untilEmpty(ABORT_SECONDS)
+
+    async def _untilEmpty(self, seconds: float) -> None:
+        """
+        Wait until the last client is gone, but no longer than that.
+        """
         if len(self.table):
             emptied = self._emptied = Deferred()
-            giveUp = self._reactor.callLater(self._times.grace, emptied.callback, None)
+            giveUp = self._reactor.callLater(seconds, emptied.callback, None)
             await emptied
             self._emptied = None
             if giveUp.active():
                 giveUp.cancel()
-        for session in self.table:
-            session.stream.abort()
 
     def _tick(self) -> None:
         self.wheel.tick()

@@ -657,6 +657,32 @@ class StopTests(RouterTestCase):
         self.successResultOf(stopping)
         self.assertEqual(self.log[-3:], ["C: abort", "S: close", "P: stopped"])
 
+    def test_cutLater(self) -> None:
+        """
+        A transport that is cut says so in a later turn; the links wait for that, and
+        the server hears of each session and of what its client did not get.
+        """
+        session = self.bound()
+        stream: Any = session.stream
+        stream.isBlocked = True
+        self.routed(session, "<message id='1'/>")
+        stream.abort = lambda: self.clock.callLater(0, stream.lose)
+        stopping = self.stop()
+        self.clock.pump([0.5] * 4)
+        self.successResultOf(stopping)
+        self.assertEqual(self.log[-3:], ['S: failed <message id="1"/>', "S: close", "P: stopped"])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_neverCut(self) -> None:
+        """
+        One that never says so does not hold up the end.
+        """
+        stream: Any = self.bound().stream
+        stream.abort = lambda: None
+        stopping = self.stop()
+        self.clock.pump([0.5] * 5)
+        self.successResultOf(stopping)
+
     def test_refusedMeanwhile(self) -> None:
         """
         Nobody is let in any more.
