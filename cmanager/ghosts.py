@@ -16,7 +16,7 @@ from cmanager.errors import StanzaError
 from cmanager.limits import TokenBucket
 from cmanager.stanza import Stanza
 from cmanager.table import Ghost
-from cmanager.traffic import IQ_REQUESTS, returned
+from cmanager.traffic import IQ_REQUESTS, isReturnable, returned
 
 if TYPE_CHECKING:
     from cmanager.interfaces import ILink
@@ -61,8 +61,11 @@ class Ghosts:
         ghost = Ghost(streamID)
         kind = stanza.attributes.get("type")
         answer = None
-        isMessage = stanza.name == "message" and kind != "error"
-        if stanza.name == "iq" and kind in IQ_REQUESTS:
+        isMessage = isReturnable(stanza)
+        if (stanza.name == "iq" and kind in IQ_REQUESTS) or (
+            stanza.name == "message" and not isMessage
+        ):
+            # A message may be too large to be stored; that its sender must know.
             answer = returned(stanza, _GONE)
         if isMessage or answer is not None:
             link.adopt(ghost)
@@ -70,7 +73,10 @@ class Ghosts:
                 self._metrics.increment("messages_returned")
                 link.fail(ghost, stanza)
             else:
-                self._metrics.increment("iqs_bounced")
+                if stanza.name == "iq":
+                    self._metrics.increment("iqs_bounced")
+                else:
+                    self._metrics.increment("stanzas_dropped", "unknown-session")
                 link.route(ghost, answer)
             link.forget(ghost)
         else:

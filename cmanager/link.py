@@ -30,7 +30,7 @@ from cmanager.linkevents import (
 )
 from cmanager.linkstream import LinkStream
 from cmanager.memory import RouteMemory
-from cmanager.multiplex import ROUTE_END
+from cmanager.multiplex import MAX_UPWARD_BYTES, ROUTE_END
 from cmanager.stanza import Stanza
 
 if TYPE_CHECKING:
@@ -93,6 +93,8 @@ class Link(LinkStream):
         if not self.isReady:
             self._hub.metrics.increment("stanzas_lost_in_link")
             return
+        if self._isTooLarge(stanza):
+            return
         funnel = self._funnel
         funnel.stanzas = number = funnel.stanzas + 1
         streamID = session.id
@@ -105,6 +107,8 @@ class Link(LinkStream):
         """
         if not self.isReady:
             self._hub.metrics.increment("stanzas_lost_in_link")
+            return
+        if self._isTooLarge(stanza):
             return
         self._funnel.stanzas += 1
         iqID = self.owner.newIQ("failed", session.id)
@@ -124,6 +128,16 @@ class Link(LinkStream):
         See L{ILink}.
         """
         self._pinned.discard(session.id)
+
+    def _isTooLarge(self, stanza: Stanza) -> bool:
+        """
+        Tell whether an element would end the link.  Clients are kept below that; what
+        is returned to the server has the size somebody far away gave it.
+        """
+        if len(stanza.data) <= MAX_UPWARD_BYTES:
+            return False
+        self._hub.metrics.increment("stanzas_dropped", "too-large")
+        return True
 
     # What the stream tells.
 

@@ -50,6 +50,7 @@ from cmanager.stanza import (
 )
 
 __all__ = [
+    "MAX_UPWARD_BYTES",
     "ROUTE_END",
     "STARTTLS",
     "Accepted",
@@ -72,6 +73,12 @@ __all__ = [
     "Unreadable",
     "digest",
 ]
+
+MAX_UPWARD_BYTES = 1048576 - 8192
+"""
+The largest element that may go up: with what stands around it, the server's scanner
+takes 1 MiB, and ends the link over more.  What comes down is not bounded so.
+"""
 
 ROUTE_END = b"</route>"
 STARTTLS = b'<starttls xmlns="%s"/>' % NS_TLS.encode()

@@ -17,7 +17,7 @@ from twisted.logger import Logger
 from cmanager.errors import StanzaError
 from cmanager.stanza import NS_CLIENT, NS_PING, Stanza, escapeAttribute
 from cmanager.table import State, StreamID
-from cmanager.traffic import IQ_REQUESTS, refusal, returned
+from cmanager.traffic import IQ_REQUESTS, isReturnable, refusal, returned
 
 if TYPE_CHECKING:
     from cmanager.host import Host
@@ -182,12 +182,16 @@ class Pinned:
         metrics = self.hub.metrics
         if self.link is None:
             metrics.increment("stanzas_dropped", "no-link")
-        elif stanza.name == "message" and stanza.attributes.get("type") != "error":
+        elif isReturnable(stanza):
             self.link.fail(self, stanza)  # type: ignore[arg-type]  # every Pinned is a Session
             metrics.increment("messages_returned")
         elif stanza.name == "iq" and stanza.attributes.get("type") in IQ_REQUESTS:
             self.bounceUp(stanza, _GONE)
             metrics.increment("iqs_bounced")
+        elif stanza.name == "message":
+            # Not to be stored, it is too large for that; its sender must know.
+            self.bounceUp(stanza, _GONE)
+            metrics.increment("stanzas_dropped", "undeliverable")
         else:
             metrics.increment("stanzas_dropped", "undeliverable")
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from cmanager.errors import StanzaError
 from cmanager.jid import prepare
+from cmanager.multiplex import MAX_UPWARD_BYTES
 from cmanager.stanza import NS_CLIENT, Stanza, bounce
 
 IQ_REQUESTS = frozenset({"get", "set"})
@@ -93,6 +94,18 @@ def refusal(stanza: Stanza, error: StanzaError) -> bytes | None:
         # Whatever it was meant to be: it asked for something, and gets an answer.
         attributes = {**attributes, "type": "get"}
     return bounce(Stanza(stanza.name, stanza.namespace, attributes, stanza.data), error, swap=False)
+
+
+def isReturnable(stanza: Stanza) -> bool:
+    """
+    Tell whether a stanza from the server can be given back to be stored: a message that
+    is no error, nor larger than a link may carry up.
+    """
+    return (
+        stanza.name == "message"
+        and stanza.attributes.get("type") != "error"
+        and len(stanza.data) <= MAX_UPWARD_BYTES
+    )
 
 
 def returned(stanza: Stanza, error: StanzaError) -> Stanza | None:

@@ -12,7 +12,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from cmanager.ghosts import CLOSES_AT_ONCE, FORGOTTEN_SECONDS, REMEMBERED, Ghosts
 from cmanager.metrics import Metrics
-from cmanager.stanza import NS_SASL, Stanza
+from cmanager.multiplex import MAX_UPWARD_BYTES
+from cmanager.stanza import NS_CLIENT, NS_SASL, Stanza
 from tests.doubles import FakeLink
 from tests.play import element
 
@@ -66,6 +67,18 @@ class GhostTests(SynchronousTestCase):
         self.assertIn('to="a@b" type="error"', answer)
         self.assertIn("service-unavailable", answer)
         self.assertNotIn("urn:x", answer)
+        self.assertEqual(close, "S: close")
+
+    def test_tooLarge(self) -> None:
+        """
+        Of a message too large to go up again the sender is told.
+        """
+        data = b"<message>%s</message>" % (b"x" * MAX_UPWARD_BYTES)
+        message = Stanza("message", NS_CLIENT, {"id": "1", "from": "a@b"}, data)
+        self.ghosts.routed(self.link, "x", message)
+        _, answer, _, _, close = self.link.log
+        self.assertIn('S< <message id="1" to="a@b" type="error">', answer)
+        self.assertLess(len(answer), 200)
         self.assertEqual(close, "S: close")
 
     def test_dropped(self) -> None:

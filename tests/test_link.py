@@ -14,7 +14,8 @@ from cmanager.diagnosis import Step
 from cmanager.funnel import FLUSH_BYTES
 from cmanager.interfaces import ILink
 from cmanager.linkevents import Configuration
-from cmanager.multiplex import ROUTE_END
+from cmanager.multiplex import MAX_UPWARD_BYTES, ROUTE_END
+from cmanager.stanza import NS_CLIENT, Stanza
 from tests.linkdoubles import (
     ACCEPTED,
     CONFIGURATION,
@@ -109,6 +110,22 @@ class SessionTests(LinkTestCase):
             + b'<failed><message xmlns="jabber:client"><body>hi</body></message></failed>'
             + TAIL,
         )
+
+    def test_tooLarge(self) -> None:
+        """
+        What the server's scanner would end the link over stays here.
+        """
+        room = MAX_UPWARD_BYTES - len("<message></message>")
+        most, more = (
+            Stanza("message", NS_CLIENT, {}, b"<message>%s</message>" % (b"x" * size))
+            for size in (room, room + 1)
+        )
+        for send in (self.link.fail, self.link.route):
+            send(self.session, more)
+            self.assertEqual(self.bench.turn(), b"")
+            send(self.session, most)
+            self.assertIn(len(self.bench.turn()), range(MAX_UPWARD_BYTES, 1048576))
+        self.assertEqual(self.hub.metrics.value("stanzas_dropped", "too-large"), 2)
 
     def test_close(self) -> None:
         """

@@ -11,6 +11,7 @@ import re
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from cmanager.multiplex import MAX_UPWARD_BYTES
 from cmanager.stanza import Stanza
 from tests.play import Play
 from tests.scenes import TO_BOUND, inSituation
@@ -91,6 +92,19 @@ class GivingBackTests(SynchronousTestCase):
             'S> <message type="error"/><iq type="result" id="1"/><presence/><iq type="error" id="2"/>'
         )
         self.assertEqual(play.hub.metrics.value("stanzas_dropped", "undeliverable"), 4)
+
+    def test_tooLarge(self) -> None:
+        """
+        A message too large to be stored goes back as an error: the server would end the
+        link over it.
+        """
+        body = "x" * MAX_UPWARD_BYTES
+        play = Play()(TO_BOUND + "! shutdown\nC< …\nC: close")
+        play(
+            f'S> <message id="1" from="a@b"><body>{body}</body></message>\n'
+            'S< <message id="1" to="a@b" type="error"><error type="cancel"><service-unavailable …'
+        )
+        self.assertEqual(play.hub.metrics.value("messages_returned"), 0)
 
     def test_sessionGone(self) -> None:
         """
