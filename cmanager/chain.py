@@ -28,6 +28,11 @@ Chosen = Sequence[tuple["IStanzaFilter", Mapping[str, Any]]]
 The filter plugins of the configuration, in its order, with their options.
 """
 
+MAX_DOWNWARD_BYTES = 16777216
+"""
+A server's stanzas are not bounded as a client's are.
+"""
+
 _AROUND = streamHeader(id="filter", from_=None)
 
 
@@ -56,7 +61,7 @@ class Chain:
             if taken is None:
                 return None
             if taken is not stanza:
-                taken = self._proved(name, taken)
+                taken = self._proved(name, taken, Scanner(1, MAX_STANZA_BYTES))
             stanza = taken
         return stanza
 
@@ -68,6 +73,9 @@ class Chain:
             taken = self._ask(name, filter_.downstream, stanza)
             if taken is None:
                 return None
+            if taken is not stanza:
+                # What the client does not get goes up again.
+                taken = self._proved(name, taken, Scanner(1, MAX_DOWNWARD_BYTES, strict=False))
             stanza = taken
         return stanza
 
@@ -82,12 +90,11 @@ class Chain:
             self.log.failure("filter {name} failed", name=name)
             raise self._refusal(name) from error
 
-    def _proved(self, name: str, stanza: Stanza) -> Stanza:
+    def _proved(self, name: str, stanza: Stanza, scanner: Scanner) -> Stanza:
         """
         Return what a filter made as it may go up: a link carries thousands, and one
         ill-formed stanza would end it.
         """
-        scanner = Scanner(1, MAX_STANZA_BYTES)
         scanner.feed(_AROUND)
         try:
             events = scanner.feed(stanza.data)

@@ -138,6 +138,8 @@ class ChainTests(SynchronousTestCase):
             def upstream(self, stanza: Stanza) -> Stanza:
                 return Stanza("message", stanza.namespace, {}, data)
 
+            downstream = upstream
+
         return self.chain(Careless())
 
     def test_illFormed(self) -> None:
@@ -151,22 +153,45 @@ class ChainTests(SynchronousTestCase):
                 b"<message><x:y/></message>",
                 b"<message>",
                 b"",
-                b"<message><!-- --></message>",
             )
         ):
             chain = self.made(bad)
-            error = self.assertRaises(StanzaError, chain.upstream, message())
-            self.assertEqual(error.condition, "internal-server-error")
-            self.assertEqual(self.metrics.value("filter_errors", "careless"), number + 1)
+            # What comes down goes up again where the client does not take it.
+            for way in (chain.upstream, chain.downstream):
+                error = self.assertRaises(StanzaError, way, message())
+                self.assertEqual(error.condition, "internal-server-error")
+            self.assertEqual(self.metrics.value("filter_errors", "careless"), 2 * number + 2)
+
+    def test_comment(self) -> None:
+        """
+        A server may write comments, and so may a filter downwards; none goes further.
+        """
+        chain = self.made(b"<message><!-- --></message>")
+        self.assertRaises(StanzaError, chain.upstream, message())
+        taken = chain.downstream(message())
+        assert taken is not None
+        self.assertNotIn(b"!", taken.data)
 
     def test_outOfProfile(self) -> None:
         """
         What it makes goes up in the profile that links use.
         """
-        taken = self.made(b"<message id='1' ><x>&#62;</x ></message>").upstream(message())
+        chain = self.made(b"<message id='1' ><x>&#62;</x ></message>")
+        for way in (chain.upstream, chain.downstream):
+            taken = way(message())
+            assert taken is not None
+            self.assertEqual(taken.data, b'<message id="1"><x>&gt;</x></message>')
+            self.assertEqual(taken.attributes, {"id": "1"})
+
+    def test_large(self) -> None:
+        """
+        What comes down may be larger than what goes up.
+        """
+        data = b"<message>%s</message>" % (b"x" * 2_000_000)
+        self.assertRaises(StanzaError, self.made(data).upstream, message())
+        taken = self.made(data).downstream(message())
         assert taken is not None
-        self.assertEqual(taken.data, b'<message id="1"><x>&gt;</x></message>')
-        self.assertEqual(taken.attributes, {"id": "1"})
+        self.assertEqual(taken.data, data)
 
 
 class ComposeTests(SynchronousTestCase):
