@@ -399,7 +399,7 @@ class Session(Pinned):
         """
         if self.state in ENDED:
             return
-        isServed = self.state in _SERVED
+        isServed, wasBound = self.state in _SERVED, self.state is State.BOUND
         self._tellEnd(error)
         self.hub.table.move(self, State.CLOSING)
         if not isServed:
@@ -407,7 +407,7 @@ class Session(Pinned):
             # in its books until it is told (pitfall S-19).
             self.unpin(isKnown=False)
         elif isKnown:
-            self.unpin(isKnown=True)
+            self.unpin(isKnown=wasBound)
         else:
             self.leave()
             for stanza in undelivered:

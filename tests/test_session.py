@@ -222,6 +222,14 @@ class DownwardTests(SynchronousTestCase):
         play("S> <stream:error><nonsense/></stream:error>\nS: close\nC< <stream:error…\nC: close")
         self.assertEqual(play.hub.metrics.value("streams_closed", "undefined-condition"), 1)
 
+    def test_endedWhileBinding(self) -> None:
+        """
+        The same after the login: the server closes it by itself only once it is bound.
+        """
+        for ending in ("! closeRequested", "S> <stream:error><conflict/></stream:error>"):
+            play = inSituation("binding")
+            play(f"{ending}\nS: close\nC< …\nC: close\n! transportLost\n= closed")
+
     def test_unknownCondition(self) -> None:
         """
         A condition nobody knows is passed on, and counted as such.
