@@ -13,6 +13,7 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.linkdoubles import ACCEPTED, HANDSHAKE, HEADER, LinkBench
+from tests.play import Play
 from tests.test_stream import HEADER as CLIENT_HEADER
 from tests.test_stream import StreamCase
 
@@ -63,6 +64,31 @@ class CompressionTests(SynchronousTestCase):
         self.assertEqual(bench.send(HEADER + COMPRESSION), HANDSHAKE)
         bench.send(ACCEPTED)
         self.assertTrue(bench.link.isReady)
+
+
+class FlashTests(SynchronousTestCase):
+    """
+    Flash clients are no longer served; they get what any other stranger gets.
+    """
+
+    REFUSED = (
+        'C< <?xml…<invalid-namespace xmlns="urn:ietf:params:xml:ns:xmpp-streams"/>…\nC: close\n'
+    )
+
+    def test_policy(self) -> None:
+        """
+        A request for a policy is no stream header.
+        """
+        Play()("C> <policy-file-request/>\n" + self.REFUSED)
+
+    def test_stream(self) -> None:
+        """
+        Nor is Flash's own.
+        """
+        Play()(
+            "C> <flash:stream xmlns:flash='http://www.jabber.com/streams/flash'"
+            " xmlns='jabber:client' to='verona.example' version='1.0'>\n" + self.REFUSED
+        )
 
 
 class UnitTests(SynchronousTestCase):
