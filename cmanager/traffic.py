@@ -85,6 +85,9 @@ def refusal(stanza: Stanza, error: StanzaError) -> bytes | None:
     Return what tells a client that its stanza was not taken, or L{None} where
     there must be no answer.
     """
+    if stanza.name not in TYPES:
+        # An element of a login; its stream ends with the link.
+        return None
     attributes = stanza.attributes
     if error.condition == "jid-malformed":
         # What is no address must not stand where an address is expected.

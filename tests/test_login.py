@@ -10,6 +10,7 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from cmanager.linkevents import Configuration, TLSPolicy
+from cmanager.session import Session
 from tests.play import Play
 from tests.scenes import (
     AUTH,
@@ -22,6 +23,7 @@ from tests.scenes import (
     TO_BOUND,
     header,
     inSituation,
+    streamError,
 )
 
 
@@ -169,6 +171,23 @@ class LoginTests(SynchronousTestCase):
         """
         play = Play(links=2)(SETUP + LOGIN + f"S> {FAILURE}\nC< {FAILURE}")
         play("! relinked 2\nS2: adopt\n= negotiating")
+
+    def test_linkLostMeanwhile(self) -> None:
+        """
+        The link may break over the very announcement of the session.
+        """
+        play = Play()(SETUP)
+        link = play.pool.links[0]
+        announce = link.open
+
+        def breaking(session: Session) -> None:
+            announce(session)
+            link.isReady = False
+            link.sessions.clear()
+            session.linkLost()
+
+        link.open = breaking  # type: ignore[method-assign] # for once
+        play(f"C> {AUTH}\nS: create\n{streamError('remote-connection-failed')}")
 
     def test_leastLoadedLink(self) -> None:
         """

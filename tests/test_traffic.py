@@ -119,6 +119,7 @@ class ErrorTests(SynchronousTestCase):
         self.assertIsNot(refusal(parsed('<iq id="1" type="x"/>'), error), None)
         self.assertIs(refusal(parsed('<iq type="result"/>'), error), None)
         self.assertIs(refusal(parsed('<message type="error"/>'), error), None)
+        self.assertIs(refusal(parsed('<auth xmlns="urn:x"/>'), error), None)
 
     def test_malformed(self) -> None:
         """
