@@ -173,6 +173,7 @@ class Login:
             self._turn = Turn.CLIENT
             session.stream.write(stanza.data)
         elif stanza.name == "success":
+            self._turn = Turn.NOBODY
             session.stream.write(stanza.data)
             self._prelude.loggedIn()
         elif stanza.name == "failure":

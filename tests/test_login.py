@@ -14,10 +14,14 @@ from cmanager.session import Session
 from tests.play import Play
 from tests.scenes import (
     AUTH,
+    BIND,
+    BOUND,
     CHALLENGE,
     FAILURE,
     JID,
+    LOGGED_IN,
     LOGIN,
+    RESTARTED,
     SETUP,
     SUCCESS,
     TO_BOUND,
@@ -171,6 +175,15 @@ class LoginTests(SynchronousTestCase):
         """
         play = Play(links=2)(SETUP + LOGIN + f"S> {FAILURE}\nC< {FAILURE}")
         play("! relinked 2\nS2: adopt\n= negotiating")
+
+    def test_relinkedAfterwards(self) -> None:
+        """
+        A client that has been told of its success is not told otherwise.
+        """
+        play = Play(links=3)(SETUP + LOGGED_IN)
+        play("! relinked 2\nS2: adopt\n= awaiting-restart")
+        play(RESTARTED + f"C> {BIND}\nS2< <iq …")
+        play(f"! relinked 3\nS3: adopt\n= binding\nS> {BOUND}\nC< {BOUND}\n= bound")
 
     def test_linkLostMeanwhile(self) -> None:
         """
