@@ -8,6 +8,7 @@ What the acts have in common.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import ClassVar
 
 from twisted.internet import reactor
 from twisted.trial.unittest import TestCase
@@ -31,10 +32,12 @@ class ActCase(TestCase):
     A stage for each act.
 
     @cvar habits: Of the embedded server.
+    @cvar settings: See L{Stage}.
     """
 
     timeout = 60
     habits = "openfire-4.8"
+    settings: ClassVar[dict[str, str]] = {}
 
     def makeBackend(self, directory: Path) -> Backend:
         """
@@ -48,7 +51,7 @@ class ActCase(TestCase):
         """
         directory = Path(self.mktemp()).absolute()
         directory.mkdir(parents=True)
-        self.stage = Stage(reactor, directory, self.makeBackend(directory))
+        self.stage = Stage(reactor, directory, self.makeBackend(directory), **self.settings)
         self.addCleanup(self.stage.stop)
         await self.stage.start()
 

@@ -69,6 +69,7 @@ security = "{security}"
 ca = "{directory}/authority.pem"
 retry-initial = 0.1
 retry-max = 0.5
+links = {links}
 {server}
 
 {more}
@@ -183,6 +184,16 @@ class Relay(Factory):
         alive = [half for half in self.halves if half.connected][::2]
         for half in alive[:number]:
             half.transport.abortConnection()
+
+    def silence(self, number: int | None = None) -> None:
+        """
+        Carry nothing any more on the C{number} oldest links, or on all, and leave them
+        open: half-open links, as behind a firewall that has forgotten them.
+        """
+        alive = [half for half in self.halves if half.connected]
+        for half in alive if number is None else alive[: 2 * number]:
+            half.transport.unregisterProducer()
+            half.transport.pauseProducing()
 
     async def stop(self) -> None:
         """
@@ -335,8 +346,8 @@ class Stage:
 
     def __init__(self, reactor: Any, directory: Path, backend: Backend, **settings: str) -> None:
         """
-        @param settings: C{server} and C{more}: lines of configuration for the server's
-            table and behind it.
+        @param settings: C{links}: how many there are; C{server} and C{more}: lines of
+            configuration for the server's table and behind it.
         """
         self.reactor = reactor
         self.directory = directory
@@ -346,7 +357,7 @@ class Stage:
         self.relay = Relay(reactor, backend.address)
         self.actors: list[Actor] = []
         self.front: FrontProcess | None = None
-        self._settings = settings
+        self._values = {"links": "2", "server": "", "more": "", **settings}
         self._write()
 
     def _write(self) -> None:
@@ -355,7 +366,6 @@ class Stage:
         authority().issue(DOMAIN).write(self.directory / "certificates", DOMAIN)
         (self.directory / "secret").write_text(SECRET)
         (self.directory / "secret").chmod(0o600)
-        values = {"server": "", "more": "", **self._settings}
         (self.directory / "cmanager.toml").write_text(
             CONFIGURATION.format(
                 directory=self.directory,
@@ -365,17 +375,17 @@ class Stage:
                 linkPort=LINK_PORT,
                 domain=DOMAIN,
                 security=self.backend.security,
-                **values,
+                **self._values,
             )
         )
 
     async def start(self) -> None:
         """
-        Start all, and wait until both links are ready.
+        Start all, and wait until all links are ready.
         """
         await self.backend.start()
         await self.relay.listen(self.host)
-        await self.startFront().until(LINK_READY, times=2)
+        await self.startFront().until(LINK_READY, times=int(self._values["links"]))
 
     def startFront(self) -> FrontProcess:
         """

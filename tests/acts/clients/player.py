@@ -16,6 +16,7 @@ happening is C{{"event": NAME, ...}}:
   - C{presence}: C{from}, C{type} (C{available} where the stanza has none).
   - C{message}: C{from}, C{body}.
   - C{pong}: a reply to C{ping}.
+  - C{stuck}: what is to be sent does not go out; C{left}, bytes of it.
   - C{broken}: C{text}; the program itself failed.
 """
 
@@ -89,12 +90,14 @@ class Player(ABC):
         End the stream as RFC 6120 section 4.4 says.
         """
 
-    def burst(self, to: str, count: int) -> None:
+    def burst(self, to: str, count: int, size: int = 0) -> None:
         """
         Send messages whose bodies are the numbers from 0 to C{count - 1}.
+
+        @param size: To fill each up to, with spaces.
         """
         for number in range(count):
-            self.message(to, str(number))
+            self.message(to, str(number).ljust(size))
 
     def tell(self, event: str, **fields: Any) -> None:
         """

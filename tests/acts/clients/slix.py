@@ -15,6 +15,8 @@ import slixmpp
 
 from tests.acts.clients.player import Player
 
+STUCK_SECONDS = 0.5
+
 
 class SlixPlayer(Player):
     """
@@ -119,6 +121,33 @@ class SlixPlayer(Player):
 
     def close(self) -> None:
         self.client.disconnect()
+
+    def stopReading(self) -> None:
+        """
+        Let the server's bytes lie.
+        """
+        self.client.transport.pause_reading()
+        self.tell("changed")
+
+    def readOn(self) -> None:
+        """
+        Read again.
+        """
+        self.client.transport.resume_reading()
+
+    def watchSending(self) -> None:
+        """
+        Report when nothing has gone out for a while of what is to be sent.
+        """
+
+        async def watch() -> None:
+            before, left = -1, 0
+            while left != before or not left:
+                await asyncio.sleep(STUCK_SECONDS)
+                before, left = left, self.client.transport.get_write_buffer_size()
+            self.tell("stuck", left=left)
+
+        self.later(watch())
 
 
 def main() -> None:
