@@ -79,10 +79,17 @@ class Outbox:
 
     def fits(self, amount: int) -> bool:
         """
-        So much more may wait.  Where nothing waits anything does: a client that reads
-        is not to be closed for the size of what the server sends it.
+        So much more may wait.  Where nothing waits anything does, and a stanza larger
+        than the bound does not count until it is gone: a client that reads is not to be
+        closed for the size of what the server sends it.
         """
-        return not self.size or self.size + amount <= self._limit
+        size = self.size
+        if not size or size + amount <= self._limit:
+            return True
+        queue = self._queue
+        if queue and len(queue[0][0]) > self._limit:
+            size -= len(queue[0][0]) - self._offset
+        return size + amount <= self._limit
 
     def put(self, data: bytes, stanza: Stanza | None = None) -> None:
         """

@@ -48,7 +48,7 @@ class TCPStream(Protocol):
 
     Waiting is bounded: what has been read but not processed by one read of the
     transport, an incomplete element by the scanner, what is to be sent by C{queueBytes}
-    or one stanza if nothing else waits.
+    behind one stanza of any size.
 
     @ivar requiresTLS: The listener allows no login without TLS, whatever the server
         says.

@@ -138,6 +138,21 @@ class PlainTests(OutboxCase):
         """
         self.assertTrue(self.outbox.fits(1 << 24))
 
+    def test_boundBehindGiant(self) -> None:
+        """
+        A stanza larger than the bound, taken because nothing waited, leaves the whole
+        bound to what comes behind it; not to another one of its kind.
+        """
+        self.kernel.room = 100
+        self.deliver(message(1, 5000))
+        self.assertTrue(self.outbox.fits(1000))
+        self.assertFalse(self.outbox.fits(1001))
+        self.deliver(message(2, 400))
+        self.assertTrue(self.outbox.fits(600))
+        self.assertFalse(self.outbox.fits(601))
+        self.drain()
+        self.assertTrue(self.outbox.isEmpty)
+
     def test_boundCountsWhatWaits(self) -> None:
         """
         What the kernel has taken of a stanza no longer counts.
