@@ -114,6 +114,10 @@ class SocketSink:
         """
         See L{Sink}.
         """
+        # A transport that finds the socket writable tries it with no bytes at all: after
+        # the end that is an error, which would cost it the connection.
+        self._waiting = False
+        self._transport.stopWriting()
         with suppress(OSError):
             self._socket.shutdown(socket.SHUT_WR)
 

@@ -29,6 +29,7 @@ class SocketTransport:
         self._handle = handle
         self.producer: Any = None
         self.writing = 0
+        self.isWriting = False
 
     def getHandle(self) -> socket.socket:
         """
@@ -36,11 +37,18 @@ class SocketTransport:
         """
         return self._handle
 
+    def stopWriting(self) -> None:
+        """
+        As that of reactors.
+        """
+        self.isWriting = False
+
     def startWriting(self) -> None:
         """
         Count it.
         """
         self.writing += 1
+        self.isWriting = True
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:
         """
@@ -144,6 +152,17 @@ class SocketSinkTests(TestCase):
         self.sink.finish()
         self.assertEqual(self.theirs.recv(100), b"last")
         self.assertEqual(self.theirs.recv(100), b"")
+
+    def test_finishFull(self) -> None:
+        """
+        A transport that waited for the socket no longer does: it would try it, find it
+        ended, and take the connection for lost, while what comes in is still to be read.
+        """
+        while self.sink.send(b"x" * 65536) == 65536:
+            pass
+        self.assertTrue(self.transport.isWriting)
+        self.sink.finish()
+        self.assertFalse(self.transport.isWriting)
 
     def test_finishBroken(self) -> None:
         """

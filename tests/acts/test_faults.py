@@ -13,6 +13,7 @@ from typing import ClassVar
 
 from twisted.internet.defer import gatherResults
 
+from cmanager.server.elements import address, build
 from cmanager.server.service import Server
 from tests.acts.actor import Actor
 from tests.acts.backends import EmbeddedBackend
@@ -60,6 +61,63 @@ class FaultCase(ActCase):
         Return the numbers in the messages that wait for an account.
         """
         return [int(str(message.body)) for message in self.server.store.takeWaiting(name)]
+
+
+class SlowReaderTests(FaultCase):
+    """
+    A client does not read.
+    """
+
+    settings: ClassVar[dict[str, str]] = {
+        "links": "1",
+        "more": "[client]\nqueue-bytes = 65536",
+    }
+    maxRounds = 200
+    perRound = 32
+
+    def send(self, jid: str, body: str) -> None:
+        """
+        Send a message from the server.
+        """
+        message = build(None, "message", type="chat", to=jid, **{"from": DOMAIN})
+        message.addElement("body", content=body)
+        self.server.messages.deliver(message, address(jid))
+
+    async def test_nothingLost(self) -> None:
+        """
+        Each message to a client that stops reading is either read by it, once it reads on, or
+        stored by the server; none is lost, none doubled, and the order is kept.  Who shares
+        the link with it gets everything meanwhile.
+        """
+        romeo, juliet = await self.online(ROMEO), await self.online(JULIET)
+        romeo.order("stopReading")
+        await romeo.expect("changed")
+        front = self.stage.front
+        assert front is not None
+        sent = 0
+        for number in range(self.maxRounds):
+            for _ in range(self.perRound):
+                self.send(ROMEO, str(sent).ljust(BODY_BYTES))
+                sent += 1
+            # The witness, and the pace: all before has left the server.
+            self.send(JULIET, str(number))
+            await juliet.expect("message", body=str(number))
+            if "client.queue-bytes" in front.output:
+                break
+        else:
+            self.fail(f"{sent} messages, and no end")
+        await self.answered(juliet)
+        romeo.order("readOn")
+        await romeo.expect("closed")
+        read = [int(event["body"]) for event in romeo.take("message")]
+        stored = self.stored("romeo")
+        self.assertTrue(read)
+        self.assertTrue(stored)
+        self.assertEqual(read + stored, list(range(sent)))
+        self.assertEqual(self.stage.relay.accepted, 1)
+        await self.answered(juliet)
+        again = await self.online(ROMEO)
+        await self.answered(again)
 
 
 class DeafServerTests(FaultCase):
