@@ -144,19 +144,21 @@ class Stanza:
 
         @raise LocalError: C{data} is not one well-formed element.
         """
-        from twisted.words.xish import domish
+        from twisted.words.xish.domish import ParserError
+
+        from cmanager.tree import ElementStream
 
         roots: list[Element] = []
-        stream = domish.elementStream()
+        stream = ElementStream()
         stream.DocumentStartEvent = lambda root: None
         stream.DocumentEndEvent = lambda: None
         stream.ElementEvent = roots.append
         try:
-            stream.parse(
+            stream.parse(  # type: ignore[no-untyped-call]  # Twisted's
                 b"<x xmlns='%s' xmlns:stream='%s'>%s</x>"
                 % (NS_CLIENT.encode(), NS_STREAMS.encode(), self.data)
             )
-        except domish.ParserError as error:
+        except ParserError as error:
             raise LocalError(f"a stanza is not well-formed: {error}") from None
         if len(roots) != 1:
             raise LocalError("a stanza holds other than one element")

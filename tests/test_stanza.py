@@ -167,6 +167,16 @@ class ElementTests(SynchronousTestCase):
         self.assertEqual(element.x.uri, "u")
         self.assertIsNot(one.element(), element)
 
+    def test_strangeNamespace(self) -> None:
+        """
+        A client may write any namespace; what a filter writes of the tree is safe.
+        """
+        namespace = "a b'/&gt;&lt;/route&gt;"
+        element = stanza(f'<message><x xmlns="{namespace}"/></message>'.encode()).element()
+        written = element.toXml()
+        self.assertNotIn("</route>", written)
+        self.assertIn(b"a b", stanza(written.encode()).element().toXml().encode())
+
     def test_stream(self) -> None:
         """
         The C{stream} prefix may be used in it.
