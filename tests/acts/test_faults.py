@@ -162,6 +162,35 @@ class DeafServerTests(FaultCase):
         self.assertEqual(self.stage.relay.accepted, 1)
 
 
+class StalledServerTests(FaultCase):
+    """
+    The server never reads on.
+    """
+
+    settings: ClassVar[dict[str, str]] = {
+        **DeafServerTests.settings,
+        "server": "stalled-after = 2",
+    }
+
+    async def test_givenUp(self) -> None:
+        """
+        A link whose server takes nothing is given up, and another one made.  Clients are told,
+        and served again once the server has noticed.
+        """
+        romeo = await self.online(ROMEO)
+        [link] = self.server.connections
+        link.stopReading()
+        romeo.order("burst", to=bare(JULIET), count=DeafServerTests.messages, size=BODY_BYTES)
+        front = self.stage.front
+        assert front is not None
+        await front.until(r"is lost: the server has not taken what was written for 2 s")
+        await romeo.expect("closed", condition="remote-connection-failed")
+        await front.until(LINK_READY, times=2)
+        link.transport.resumeProducing()
+        other = await self.online(OTHER)
+        await self.answered(other)
+
+
 class SilentLinkTests(FaultCase):
     """
     Links on which nothing comes.
