@@ -143,6 +143,11 @@ class ILink(Interface):
         Pin C{session} and announce it: C{create} with the client's address.
         """
 
+    def isCreating(session: Session) -> bool:
+        """
+        The server has not answered yet to the C{create} of C{session}.
+        """
+
     def adopt(session: Session | Ghost) -> None:
         """
         Pin a session that was announced on another link, now lost.  Writes nothing.

@@ -80,6 +80,12 @@ class Link(LinkStream):
             iqID = self.owner.newIQ("create", session.id)
             self._funnel.write(self._writer.create(session.id, iqID, session.stream.peer))
 
+    def isCreating(self, session: Session) -> bool:
+        """
+        See L{ILink}.
+        """
+        return self.owner.isCreating(session.id)
+
     def adopt(self, session: Session | Ghost) -> None:
         """
         See L{ILink}.

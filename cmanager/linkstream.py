@@ -72,6 +72,11 @@ class IOwner(TypingProtocol):
         Who is told what the link receives.
         """
 
+    def isCreating(self, streamID: str) -> bool:
+        """
+        The C{create} of a session is not answered yet.
+        """
+
     def newIQ(self, kind: str, streamID: str) -> str:
         """
         Return an id for a request, unique among all links of the pool.

@@ -208,6 +208,12 @@ class Pool(Service):
                 self._creates.popitem(last=False)
         return iqID
 
+    def isCreating(self, streamID: str) -> bool:
+        """
+        See L{IOwner}.
+        """
+        return streamID in self._creates.values()
+
     def linkReady(self, link: Link) -> None:
         """
         See L{IOwner}.

@@ -207,6 +207,9 @@ class Session(Pinned):
         @param sent: What that was, without its content; L{None} if nobody remembers.
         """
         if condition == "item-not-found":
+            if self._prelude is not None and self.link is not None and self.link.isCreating(self):
+                # The answer to create comes over another link, later, and says why.
+                return
             error = StreamError("reset", reason="the server no longer has the session")
             self.unpin(isKnown=True)
             self.end(error)

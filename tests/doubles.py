@@ -135,6 +135,7 @@ class FakeLink:
         self.name = name
         self.isReady = True
         self.sessions: dict[str, object] = {}
+        self.creating: set[str] = set()
 
     def __repr__(self) -> str:
         return f"<FakeLink {self.name}>"
@@ -153,6 +154,9 @@ class FakeLink:
         assert session.id not in self.sessions, "created twice"
         self.sessions[session.id] = session
         self._say(": create")
+
+    def isCreating(self, session: Pinned) -> bool:
+        return session.id in self.creating
 
     def adopt(self, session: Pinned | Ghost) -> None:
         assert session.id not in self.sessions, "adopted twice"

@@ -116,6 +116,9 @@ class Owner:
     told: list[tuple[object, ...]] = field(factory=list)
     requests: int = 0
 
+    def isCreating(self, streamID: str) -> bool:
+        return True
+
     def newIQ(self, kind: str, streamID: str) -> str:
         self.requests += 1
         return f"{kind}-{self.requests}"

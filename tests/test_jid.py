@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import time
 
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.words.protocols.jabber import xmpp_stringprep
 
 from cmanager import jid as module
 from cmanager.errors import StanzaError
 from cmanager.jid import CACHED_ADDRESSES, MAX_PART_BYTES, prepare, prepareDomain
+from tests.properties import given, settings, st
 
 _PARTS = st.text(
     "aB1-._ :\u00e9\u00c9\u00df\u05d0\u0627\uff0e\u3002\u2488\u00ad\U0001f600\x00",
@@ -137,7 +136,7 @@ class AddressTests(SynchronousTestCase):
         self.assertIsNone(prepared("a." * (n // 2) + "aa"))
         self.assertIsNone(prepared("\u00e9." * (n // 3) + "aa"))
 
-    @settings(deadline=None, max_examples=500, derandomize=True, database=None)
+    @settings(max_examples=500)
     @given(_PARTS, _PARTS, st.text("b.C\u3002\u2488\u00c9-", min_size=1, max_size=5))
     def test_reference(self, local: str, resource: str, domain: str) -> None:
         """
@@ -156,7 +155,7 @@ class AddressTests(SynchronousTestCase):
             expected = "{}@{}/{}".format(*parts) if all(parts) else None
         self.assertEqual(prepared(f"{local}@{domain}/{resource}"), expected)
 
-    @settings(deadline=None, max_examples=300, derandomize=True, database=None)
+    @settings(max_examples=300)
     @given(st.text(max_size=20))
     def test_idempotent(self, address: str) -> None:
         """
@@ -166,7 +165,7 @@ class AddressTests(SynchronousTestCase):
         if ours is not None:
             self.assertEqual(prepared(ours), ours)
 
-    @settings(deadline=None, max_examples=300, derandomize=True, database=None)
+    @settings(max_examples=300)
     @given(st.text(st.characters(max_codepoint=127), max_size=20))
     def test_fast(self, address: str) -> None:
         """

@@ -7,12 +7,12 @@ Tests for L{cmanager.markup}.
 
 from __future__ import annotations
 
-from hypothesis import HealthCheck, given, settings
 from twisted.trial.unittest import SynchronousTestCase
 
 from cmanager.errors import StreamError
 from cmanager.markup import OpenMarkup
 from cmanager.stanza import rootTagEnd
+from tests.properties import given
 from tests.strategies import elements
 
 
@@ -83,12 +83,6 @@ class OpenTests(SynchronousTestCase):
         one.begin(b"", False)
         self.assertFalse(one.isOpen)
 
-    @settings(
-        deadline=None,
-        derandomize=True,
-        database=None,
-        suppress_health_check=list(HealthCheck),
-    )
     @given(elements())
     def test_any(self, element: bytes) -> None:
         """

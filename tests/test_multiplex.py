@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from hypothesis import given
-from hypothesis import strategies as st
 from lxml import etree
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -34,6 +32,7 @@ from cmanager.linkevents import (
 from cmanager.multiplex import ROUTE_END, LinkReader, LinkWriter, digest
 from cmanager.stanza import NS_CLIENT, NS_LINK, NS_MULTIPLEX, NS_SASL, NS_STREAMS, Stanza
 from tests.linkdoubles import ACCEPTED, CONFIGURATION, HEADER, NO_FEATURES, PROCEED, message
+from tests.properties import given, st
 
 LIMIT = 16384
 SUCCESS = b'<success xmlns="urn:ietf:params:xml:ns:xmpp-sasl"/>'

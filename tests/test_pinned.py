@@ -13,6 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from cmanager.multiplex import MAX_UPWARD_BYTES
 from cmanager.stanza import Stanza
+from tests.doubles import FakeLink
 from tests.play import Play
 from tests.scenes import TO_BOUND, inSituation
 
@@ -205,6 +206,17 @@ class LinkTests(SynchronousTestCase):
         """
         play = inSituation("login, server's turn")
         play("! linkRefused not-allowed\nS: forget\nC< …\nC: close\n! transportLost\n= closed")
+
+    def test_refusedAfterwards(self) -> None:
+        """
+        What the server returns for want of a session says nothing while the answer to
+        C{create}, which takes another link, is to come.
+        """
+        play = inSituation("login, server's turn")
+        assert isinstance(play.session.link, FakeLink)
+        play.session.link.creating.add(play.session.id)
+        play("! routeFailed item-not-found\n= negotiating")
+        play("! linkRefused not-allowed\nS: forget\nC< <stream:error><policy-violation…\nC: close")
 
 
 class AuditTests(SynchronousTestCase):

@@ -230,6 +230,20 @@ class ReplyTests(PoolTestCase):
         other.dataReceived(self.REFUSED % b"create-1")
         self.assertEqual(self.hub.told, [("createRefused", other, "s1", "not-allowed")])
 
+    def test_isCreating(self) -> None:
+        """
+        From the request on until it is answered, over any link.
+        """
+        one, other = self.started()
+        session = Session("s1")
+        self.assertFalse(one.isCreating(session))
+        one.open(session)
+        self.assertTrue(one.isCreating(session))
+        self.assertTrue(other.isCreating(session))
+        self.assertFalse(one.isCreating(Session("s2")))
+        other.dataReceived(b'<iq type="result" id="create-1"/>')
+        self.assertFalse(one.isCreating(session))
+
     def test_once(self) -> None:
         """
         A request is answered once; what nobody asked for is nothing.

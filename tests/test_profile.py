@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from cmanager.errors import LocalError
@@ -25,14 +23,11 @@ from cmanager.profile import (
 )
 from tests.infoset import infoset, infosetIn
 from tests.judge import LinkJudge
+from tests.properties import given, settings, st
 from tests.strategies import HEADER_SCOPES, elements
 
 lenient = settings(
-    deadline=None,
     max_examples=200,
-    derandomize=True,
-    database=None,
-    suppress_health_check=list(HealthCheck),
 )
 
 

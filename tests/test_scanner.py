@@ -12,8 +12,6 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from cmanager.errors import LocalError, StreamError
@@ -21,6 +19,7 @@ from cmanager.scanner import RENEW_BYTES, Closed, Event, Opened, Scanner, Text
 from cmanager.stanza import NS_CLIENT, NS_LINK, NS_MULTIPLEX, NS_STREAMS, Stanza, Tag
 from tests.infoset import infoset, infosetIn
 from tests.judge import LinkJudge
+from tests.properties import given, settings, st
 from tests.strategies import Stream, routes, splits, streams
 
 HEADER = (
@@ -34,11 +33,7 @@ LINK_HEADER = (
 FOOTER = b"</stream:stream>"
 
 lenient = settings(
-    deadline=None,
     max_examples=150,
-    derandomize=True,
-    database=None,
-    suppress_health_check=list(HealthCheck),
 )
 
 

@@ -12,14 +12,13 @@ import io
 import re
 from pathlib import Path
 
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from cmanager.errors import StanzaError
 from cmanager.session import State
 from cmanager.stanza import NS_STANZA_ERRORS, NS_STREAM_ERRORS, Stanza
 from tests.play import Play
+from tests.properties import given, settings, st
 from tests.scenes import (
     AUTH,
     BIND,
@@ -355,7 +354,7 @@ class AnyOrderTests(SynchronousTestCase):
         ["C> HEADER", f"C> {AUTH}", f"S> {SUCCESS}", "C> HEADER", f"C> {BIND}", f"S> {BOUND}"],
     )
 
-    @settings(max_examples=600, deadline=None)
+    @settings(max_examples=600)
     @given(st.sampled_from(LIVES), st.lists(st.sampled_from(INPUTS), max_size=25), st.booleans())
     def test_anything(self, life: list[str], inputs: list[str], isReady: bool) -> None:
         """

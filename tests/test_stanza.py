@@ -7,8 +7,6 @@ Tests for L{cmanager.stanza}.
 
 from __future__ import annotations
 
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from lxml import etree
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -30,6 +28,7 @@ from cmanager.stanza import (
     streamErrorText,
     streamHeader,
 )
+from tests.properties import given, st
 
 
 def stanza(data: bytes) -> Stanza:
@@ -134,7 +133,6 @@ class AttributeTests(SynchronousTestCase):
             broken = Stanza("a", NS_CLIENT, {}, data)
             self.assertRaises(LocalError, broken.withAttributes, {"to": "x"})
 
-    @settings(deadline=None, derandomize=True, database=None)
     @given(st.dictionaries(st.sampled_from(["to", "from", "id", "xto"]), st.none() | st.text()))
     def test_any(self, changes: dict[str, str | None]) -> None:
         """
@@ -227,7 +225,6 @@ class EscapeTests(SynchronousTestCase):
             self.assertEqual(escape(bad), ("\ufffd" * len(bad)).encode())
             self.assertEqual(escape("\ud7ff\ue000\ufffd"), "\ud7ff\ue000\ufffd".encode())
 
-    @settings(deadline=None, derandomize=True, database=None)
     @given(st.text())
     def test_any(self, text: str) -> None:
         """

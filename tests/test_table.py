@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from cmanager.errors import LocalError, StreamError
@@ -23,6 +21,7 @@ from cmanager.table import (
     javaHash,
 )
 from tests.doubles import FakeLink
+from tests.properties import given, settings, st
 
 
 class Entry:
@@ -160,7 +159,7 @@ class TableTests(SynchronousTestCase):
             table.remove(session)
         self.assertEqual(len(table), 0)
 
-    @settings(max_examples=200, deadline=None)
+    @settings(max_examples=200)
     @given(
         st.lists(
             st.tuples(

@@ -13,8 +13,6 @@ from itertools import pairwise
 from pathlib import Path
 
 from attrs import frozen
-from hypothesis import given
-from hypothesis import strategies as st
 from lxml import etree
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -33,6 +31,7 @@ from cmanager.linkevents import (
 from cmanager.multiplex import ROUTE_END, LinkReader, LinkWriter, digest
 from cmanager.profile import canonicalise
 from cmanager.stanza import NS_CLIENT, NS_LINK, NS_MULTIPLEX, NS_STREAMS, Stanza
+from tests.properties import given, st
 from tests.test_multiplex import described
 
 HERE = Path(__file__).parent / "transcripts"

@@ -7,12 +7,11 @@ One timer for all time-outs.
 
 from __future__ import annotations
 
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from cmanager.wheel import SLOTS, Timer, Wheel
+from tests.properties import given, settings, st
 
 
 class WheelTests(SynchronousTestCase):
@@ -157,7 +156,7 @@ class WheelTests(SynchronousTestCase):
         self.wheel.tick()
         self.assertEqual(sorted(self.fired), sorted(["1", "300", str(SLOTS)]))
 
-    @settings(max_examples=100, deadline=None)
+    @settings(max_examples=100)
     @given(
         st.lists(
             st.tuples(

@@ -67,12 +67,12 @@ class Ports:
 
     @ivar tcp: For clients that begin TLS with STARTTLS.
     @ivar tls: For those that begin with it.
-    @ivar link: For the link; another is taken where this is in use.
+    @ivar link: For the link, which is nobody else's; 0 is any.
     """
 
     tcp: int = 5222
     tls: int = 5223
-    link: int = 5262
+    link: int = 0
 
     @classmethod
     def named(cls, text: str) -> Ports:
@@ -100,7 +100,7 @@ def demoService(directory: str, reactor: Any, ports: Ports | None = None) -> Dem
     for port in (ports.tcp, ports.tls):
         for interface in interfaces:
             _refuseTaken(interface, port)
-    if _problem(LOOPBACK[0], ports.link) is not None:
+    if not ports.link:
         ports = evolve(ports, link=_anyPort())
     try:
         certificate, secret = _prepare(home, datetime.fromtimestamp(reactor.seconds(), UTC))

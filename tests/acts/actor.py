@@ -22,7 +22,7 @@ from twisted.python.failure import Failure
 
 HERE = Path(__file__).resolve().parent.parent.parent
 MAX_OUTPUT_LINES = 200
-PATIENCE_SECONDS = 10.0
+PATIENCE_SECONDS = 60.0
 
 Event = dict[str, Any]
 

@@ -35,7 +35,7 @@ class ActCase(TestCase):
     @cvar settings: See L{Stage}.
     """
 
-    timeout = 60
+    timeout = 180
     habits = "openfire-4.8"
     settings: ClassVar[dict[str, str]] = {}
 

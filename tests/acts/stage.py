@@ -35,7 +35,7 @@ from tests.certificates import authority
 CLIENT_PORT = 5222
 TLS_PORT = 5223
 LINK_PORT = 5262
-STOP_SECONDS = 5.0
+STOP_SECONDS = 30.0
 DOMAIN = "verona.example"
 PASSWORD = "wherefore art thou"
 SECRET = "the balcony, at midnight"
@@ -132,6 +132,7 @@ class Relay(Factory):
     Stands between the links and the server.
 
     @ivar accepted: How many links have been opened.
+    @ivar deaf: Links that are opened from now on stay without an answer.
     @ivar up: Bytes towards the server; C{down}: bytes back.
     """
 
@@ -143,6 +144,8 @@ class Relay(Factory):
         self.accepted = self.up = self.down = 0
         self.halves: list[Half] = []
         self.port: IListeningPort | None = None
+        self.deaf = False
+        self._halfOpen: list[Half] = []
 
     async def listen(self, address: str) -> None:
         """
@@ -158,6 +161,9 @@ class Relay(Factory):
         """
         self.accepted += 1
         near = Half(self._countUp)
+        if self.deaf:
+            self._halfOpen.append(near)
+            return near
         far = Factory.forProtocol(lambda: Half(self._countDown))
         far.noisy = False
 
@@ -187,13 +193,23 @@ class Relay(Factory):
 
     def silence(self, number: int | None = None) -> None:
         """
-        Carry nothing any more on the C{number} oldest links, or on all, and leave them
-        open: half-open links, as behind a firewall that has forgotten them.
+        Carry nothing any more on the C{number} oldest links, or on all and those to come,
+        and leave them open: half-open links, as behind a firewall that has forgotten them.
         """
+        self.deaf = number is None
         alive = [half for half in self.halves if half.connected]
         for half in alive if number is None else alive[: 2 * number]:
             half.transport.unregisterProducer()
             half.transport.pauseProducing()
+            self._halfOpen.append(half)
+
+    def heal(self) -> None:
+        """
+        Break what is half-open, and carry new links again.
+        """
+        self.deaf = False
+        while self._halfOpen:
+            self._halfOpen.pop().transport.abortConnection()
 
     async def stop(self) -> None:
         """
@@ -201,6 +217,7 @@ class Relay(Factory):
         """
         if self.port is not None:
             await self.port.stopListening()
+        self.heal()
         self.cut()
 
 

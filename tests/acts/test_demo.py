@@ -29,7 +29,7 @@ class DemoTests(TestCase):
     The demonstration.
     """
 
-    timeout = 60
+    timeout = 180
 
     def setUp(self) -> None:
         """

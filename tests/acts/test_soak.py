@@ -21,7 +21,7 @@ class SoakTests(TestCase):
     L{bench.soak}.
     """
 
-    timeout = 90
+    timeout = 300
 
     async def test_small(self) -> None:
         """

@@ -400,7 +400,7 @@ class WitnessTests(SynchronousTestCase):
     Romeo writes to Juliet.
     """
 
-    timeout = 180
+    timeout = 900
 
     def setUp(self) -> None:
         """
