@@ -16,7 +16,7 @@ from twisted.logger import Logger
 from cmanager.errors import StanzaError, StreamError
 from cmanager.scanner import Scanner
 from cmanager.settings import MAX_STANZA_BYTES
-from cmanager.stanza import Stanza, streamHeader
+from cmanager.stanza import Stanza, StreamHeader
 
 if TYPE_CHECKING:
     from cmanager.interfaces import ISessionFilter, IStanzaFilter
@@ -33,7 +33,7 @@ MAX_DOWNWARD_BYTES = 16777216
 A server's stanzas are not bounded as a client's are.
 """
 
-_AROUND = streamHeader(id="filter", from_=None)
+_AROUND = StreamHeader(id="filter", from_=None).encode()
 
 
 class Chain:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from cmanager.router import Router
     from cmanager.session import Session
     from cmanager.settings import ClientSettings, ListenerSettings, ServerSettings
-    from cmanager.stanza import Stanza
+    from cmanager.stanza import Stanza, StreamHeader
     from cmanager.table import Ghost, Table
 
 # zope interfaces list no self.
@@ -49,10 +49,19 @@ class IClientStream(Interface):
         "The listener allows no login without encryption, whatever the server says."
     )
 
-    def write(data: bytes) -> None:
+    def open(header: StreamHeader, features: bytes = b"") -> None:
         """
-        Send bytes that belong to no stanza: headers, features, SASL.  They keep
-        their order with L{deliver}.
+        Answer the client's header, and send C{features} with it where they are known
+        already.
+        """
+
+    def write(element: bytes) -> None:
+        """
+        Send an element that is no stanza to be counted: features, SASL, an answer of
+        ours.  It keeps its order with L{deliver}.
+
+        @param element: As it stands in a stream over TCP: in C{jabber:client} unless it
+            says otherwise, and with the prefix C{stream} for the namespace of streams.
         """
 
     def deliver(stanza: Stanza) -> bool:
@@ -95,11 +104,12 @@ class IClientStream(Interface):
         instead (CVE-2011-0411); the session need not care.
         """
 
-    def close(data: bytes) -> None:
+    def close(element: bytes = b"", header: StreamHeader | None = None) -> None:
         """
-        Send the last bytes C{data}, error and footer; read on, for the peer's own
-        footer only, for at most the grace time; then the transport is closed and
-        the session's C{transportLost} called.  May be called again, to no effect.
+        End the stream: C{header}, where none was sent, C{element}, mostly an error, and
+        the footer.  Read on, for the peer's own footer only, for at most the grace time;
+        then the transport is closed and the session's C{transportLost} called.  May be
+        called again, to no effect.
         """
 
     def abort() -> None:

@@ -25,7 +25,7 @@ from cmanager.negotiation import (
     readHeader,
 )
 from cmanager.pinned import HOST
-from cmanager.stanza import NS_BIND, NS_SASL, STANZA_NAMES, Stanza, Tag, streamHeader
+from cmanager.stanza import NS_BIND, NS_SASL, STANZA_NAMES, Stanza, StreamHeader, Tag
 from cmanager.table import State
 
 if TYPE_CHECKING:
@@ -120,27 +120,30 @@ class Prelude:
         if host is None or (session.host is not None and session.host is not host):
             raise StreamError("host-unknown")
         session.host = host
-        session.stream.write(self.header())
+        answer = self.header()
+        assert answer is not None, "one header of ours for one of theirs"
         if isRestart:
             hub.table.move(session, State.BINDING)
-            session.stream.write(bindFeatures(host))
+            session.stream.open(answer, bindFeatures(host))
         elif host.isReady:
-            self.negotiate(host)
+            hub.table.move(session, State.NEGOTIATING)
+            session.stream.open(answer, self._features(host))
         else:
+            session.stream.open(answer)
             hub.table.move(session, State.WAITING)
             session.hold(HOST)
             hub.awaitHost(session, host)
 
-    def header(self) -> bytes:
+    def header(self) -> StreamHeader | None:
         """
-        Return our header, or nothing if this stream has had it.
+        Return our header, once for each stream.
         """
         if self._headerSent:
-            return b""
+            return None
         self._headerSent = True
         session = self._session
         host = session.host or session.hub.host(None)
-        return streamHeader(
+        return StreamHeader(
             id=session.id,
             from_=host.domain if host is not None else None,
             to=self._sender,
@@ -155,17 +158,21 @@ class Prelude:
         Say what there is to choose from.
         """
         session = self._session
-        stream = session.stream
         session.hub.table.move(session, State.NEGOTIATING)
-        if self._isModern:
-            stream.write(
-                loginFeatures(
-                    host,
-                    secure=stream.secure,
-                    canStartTLS=stream.canStartTLS,
-                    requiresTLS=stream.requiresTLS,
-                )
-            )
+        features = self._features(host)
+        if features:
+            session.stream.write(features)
+
+    def _features(self, host: Host) -> bytes:
+        if not self._isModern:
+            return b""
+        stream = self._session.stream
+        return loginFeatures(
+            host,
+            secure=stream.secure,
+            canStartTLS=stream.canStartTLS,
+            requiresTLS=stream.requiresTLS,
+        )
 
     def startTLSReceived(self) -> None:
         """

@@ -28,7 +28,6 @@ from cmanager.negotiation import STREAM_CONDITIONS, TLS_FAILURE, managementFaile
 from cmanager.pinned import ENDED, FULL, HOST, LINK, Pinned
 from cmanager.prelude import Prelude
 from cmanager.stanza import (
-    FOOTER,
     NS_CLIENT,
     NS_CSI,
     NS_SASL,
@@ -396,7 +395,7 @@ class Session(Pinned):
         get, and what is on its way to it, can be given back before the server is
         told of its end.
 
-        @param text: Goes before the footer instead of C{error}.
+        @param text: Is sent instead of C{error}.
         @param isKnown: The server has ended it.
         @param undelivered: What the client will not get.
         """
@@ -417,8 +416,7 @@ class Session(Pinned):
                 self.giveBack(stanza)
         if error is not None and not text:
             text = streamErrorText(error)
-        header = self._prelude.header() if self._prelude is not None else b""
-        self.stream.close(header + text + FOOTER)
+        self.stream.close(text, self._prelude.header() if self._prelude is not None else None)
 
     def _tellEnd(self, error: StreamError | None) -> None:
         label = "footer"

@@ -255,31 +255,48 @@ def escapeAttribute(value: str) -> bytes:
     return value.encode()
 
 
-def streamHeader(
-    *,
-    id: str,
-    from_: str | None,
-    to: str | None = None,
-    lang: str | None = "en",
-    version: str | None = "1.0",
-) -> bytes:
+@frozen(kw_only=True)
+class StreamHeader:
     """
-    Return the header that answers a client's (RFC 6120 section 4.7), with an XML
-    declaration.
+    The header that answers a client's (RFC 6120 section 4.7).
 
-    @param to: The bare address of the client, if it named itself (section 4.7.2).
+    @ivar to: The bare address of the client, if it named itself (section 4.7.2).
     """
-    attributes = [f'xmlns="{NS_CLIENT}"'.encode(), f'xmlns:stream="{NS_STREAMS}"'.encode()]
-    for name, value in (
-        ("from", from_),
-        ("to", to),
-        ("id", id),
-        ("xml:lang", lang),
-        ("version", version),
-    ):
-        if value is not None:
-            attributes.append(name.encode() + b'="' + escapeAttribute(value) + b'"')
-    return b'<?xml version="1.0" encoding="UTF-8"?><stream:stream ' + b" ".join(attributes) + b">"
+
+    id: str
+    from_: str | None
+    to: str | None = None
+    lang: str | None = "en"
+    version: str | None = "1.0"
+
+    @property
+    def attributes(self) -> bytes:
+        """
+        Its attributes, namespaces excepted, each with a space before it.
+        """
+        return b"".join(
+            b" " + name + b'="' + escapeAttribute(value) + b'"'
+            for name, value in (
+                (b"from", self.from_),
+                (b"to", self.to),
+                (b"id", self.id),
+                (b"xml:lang", self.lang),
+                (b"version", self.version),
+            )
+            if value is not None
+        )
+
+    def encode(self) -> bytes:
+        """
+        Return it with an XML declaration, as it opens a stream over TCP.
+        """
+        return _HEADER_BEGINS + self.attributes + b">"
+
+
+_HEADER_BEGINS = (
+    b'<?xml version="1.0" encoding="UTF-8"?><stream:stream'
+    b' xmlns="' + NS_CLIENT.encode() + b'" xmlns:stream="' + NS_STREAMS.encode() + b'"'
+)
 
 
 def streamErrorText(error: StreamError) -> bytes:

@@ -2,12 +2,16 @@
 # See LICENSE for details.
 
 """
-One client's stream over TCP, in TLS or on the way there.  Layer 4; knows no
-link, no server and nothing of what a stanza means.
+One client's stream on a connection of its own: what is common to all ways in that
+have one.  Layer 4; knows no link, no server and nothing of what a stanza means.
+
+L{TCPStream <cmanager.tcp.TCPStream>} and L{WebSocketStream
+<cmanager.websocket.WebSocketStream>} add how elements are framed.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -17,34 +21,29 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from cmanager.arrival import LOCAL_PEER, Arrival, Origin
 from cmanager.errors import StreamError
 from cmanager.intake import Intake, Pause
 from cmanager.interfaces import IClientStream
-from cmanager.limits import TokenBucket, peerAddress
+from cmanager.limits import Refused, TokenBucket, peerAddress
 from cmanager.outbox import Outbox
 from cmanager.records import Records
-from cmanager.scanner import Closed, Event, Opened, Scanner
+from cmanager.scanner import Closed, Event, Opened
 from cmanager.settings import StartTLS
 from cmanager.sinks import sinkFor
-from cmanager.stanza import Stanza
-from cmanager.tls import XMPP_CLIENT
+from cmanager.stanza import Stanza, StreamHeader
 from cmanager.vigil import Vigil
 
 if TYPE_CHECKING:
     from cmanager.session import Session
-    from cmanager.tcp import TCPFactory
-
-LOCAL_PEER = "127.0.0.1"
-"""
-The address of a client on a Unix socket.  Servers want one for each session, and
-these are on this machine.
-"""
 
 
 @implementer(IClientStream)
-class TCPStream(Protocol):
+class ClientStream(Protocol, ABC):
     """
     One client's stream.  See L{IClientStream}.
+
+    What it leaves open is abstract here.
 
     Waiting is bounded: what has been read but not processed by one read of the
     transport, an incomplete element by the scanner, what is to be sent by C{queueBytes}
@@ -57,13 +56,13 @@ class TCPStream(Protocol):
 
     log = Logger()
     session: Session | None = None
+    transportName = "?"
     peer = LOCAL_PEER
     secure = False
     _outbox: Outbox
     _vigil: Vigil
     _intake: Intake[Event | StreamError]
     _records: Records | None = None
-    _scanner: Scanner | None = None
     _deadline: IDelayedCall | None = None
     _isCounted = False
     _isDeaf = False  # what comes in is no longer looked at
@@ -71,28 +70,28 @@ class TCPStream(Protocol):
     _isEnding = False  # the transport has been told to close
     _isDelivering = True
     _peerClosed = False
-    _to: str | None = None
-    _headerReceived = False
     _headerSent = False
 
     # Any: a transport offers more than one interface; which, is asked where it matters.
     transport: Any
 
-    def __init__(self, factory: TCPFactory) -> None:
-        self.factory = factory
-        self.transportName = "tls" if factory.isDirect else "tcp"
-        self.requiresTLS = factory.listener.starttls is StartTLS.REQUIRED
-        self._settings = factory.hub.settings
+    def __init__(self, origin: Origin, arrival: Arrival | None = None) -> None:
+        self.origin = origin
+        self.requiresTLS = origin.listener.starttls is StartTLS.REQUIRED
+        self._arrival = arrival or Arrival()
+        self._settings = origin.hub.settings
         self._limit = self._settings.unauthenticatedStanzaBytes
-        self._seconds = factory.reactor.seconds
+        self._seconds = origin.reactor.seconds
 
     def connectionMade(self) -> None:
         """
         Let the client in, or turn it away.
         """
-        hub = self.factory.hub
+        hub = self.origin.hub
         transport = self.transport
-        address = peerAddress(transport.getPeer())
+        arrival, self._arrival = self._arrival, Arrival()
+        self.secure = arrival.secure
+        address = arrival.address or peerAddress(transport.getPeer())
         try:
             if address is not None:
                 self.peer = address
@@ -101,20 +100,29 @@ class TCPStream(Protocol):
             session = hub.openSession(self)
         except StreamError as error:
             self._isEnding = True
-            self.factory.refuse(self, error)
+            limit = error.limit if isinstance(error, Refused) else error.condition
+            hub.metrics.increment("clients_refused", limit)
+            self.log.info("client {peer} refused: {error}", peer=self.peer, error=error)
+            self._refuse(error)
             return
         if address is not None and ITCPTransport.providedBy(transport):
             transport.setTcpNoDelay(True)
             transport.setTcpKeepAlive(True)
         limits = hub.limits.settings
         bucket = TokenBucket(limits.bytesPerSecond, limits.bytesBurst, self._seconds)
-        self._intake = Intake(self.factory.reactor, transport, self._dispatch, bucket)
+        self._intake = Intake(self.origin.reactor, transport, self._dispatch, bucket)
         self._outbox = Outbox(sinkFor(transport, self._writable), self._settings.queueBytes)
         self.session = session
         self._vigil = Vigil(hub.wheel, self._settings, self)
-        if self.factory.isDirect:
-            self.secure = True
-            self._encrypt((XMPP_CLIENT,))
+        if arrival.records is not None:
+            self._encrypt(arrival.records)
+
+    @abstractmethod
+    def _refuse(self, error: StreamError) -> None:
+        """
+        Close the transport of a client that gets no session, and tell it why if that can
+        be done in one go.  Without grace: who floods must not hold sockets.
+        """
 
     # Reading
 
@@ -129,7 +137,7 @@ class TCPStream(Protocol):
         if self._records is not None:
             self._decrypt(self._records, data)
         else:
-            self._scan(data)
+            self._read(data)
 
     def _decrypt(self, records: Records, data: bytes) -> None:
         wasEstablished = records.established
@@ -139,12 +147,12 @@ class TCPStream(Protocol):
             self.log.info("client {peer} makes TLS answer and does not read", peer=self.peer)
             self.abort()
             return
-        if records.established and not wasEstablished and not self.factory.isDirect:
+        if records.established and not wasEstablished and not self.secure:
             self.secure = True
             if self.session is not None and not self._isClosing:
                 self.session.secured()
         if plain:
-            self._scan(plain)
+            self._read(plain)
         if records.failure is not None and not self._isEnding:
             self.log.info("TLS with {peer} failed: {why}", peer=self.peer, why=records.failure)
             self._end()
@@ -153,29 +161,22 @@ class TCPStream(Protocol):
             if not self._isClosing or self._outbox.isEmpty:
                 self._end()
 
-    def _scan(self, data: bytes) -> None:
+    def _read(self, data: bytes) -> None:
         if self._isDeaf or self._isEnding:
             return
-        scanner = self._scanner
-        if scanner is None:
-            settings = self._settings
-            scanner = self._scanner = Scanner(
-                1,
-                self._limit,
-                maxDepth=settings.maxDepth,
-                maxAttributes=settings.maxAttributes,
-                maxNamespaces=settings.maxNamespaces,
-            )
-        events: list[Event | StreamError]
-        try:
-            events = [*scanner.feed(data)]
-        except StreamError as error:
-            events = [*scanner.completed, error]
+        events = self._events(data)
+        if events and isinstance(events[-1], StreamError):
             self._isDeaf = True
         if self._isClosing:
             self._lookForFooter(events)
         elif events:
             self._intake.push(events)
+
+    @abstractmethod
+    def _events(self, data: bytes) -> list[Event | StreamError]:
+        """
+        Return what C{data} completes; an error is the last.
+        """
 
     def _lookForFooter(self, events: Sequence[Event | StreamError]) -> None:
         if any(isinstance(event, Closed) for event in events):
@@ -188,9 +189,6 @@ class TCPStream(Protocol):
         if isinstance(event, Stanza):
             session.stanzaReceived(event)
         elif isinstance(event, Opened):
-            self._headerReceived = True
-            if self._to is None:
-                self._to = event.tag.attributes.get("to")
             session.streamOpened(event.tag)
         elif isinstance(event, Closed):
             self._peerClosed = self._isDeaf = True
@@ -204,16 +202,13 @@ class TCPStream(Protocol):
         """
         self._limit = limit
         self._intake.clear()
-        self._scanner = None
-        self._headerReceived = self._headerSent = False
+        self._headerSent = False
 
     def allow(self, limit: int) -> None:
         """
         See L{IClientStream.allow}.
         """
         self._limit = limit
-        if self._scanner is not None:
-            self._scanner.limit = limit
 
     # TLS
 
@@ -222,28 +217,16 @@ class TCPStream(Protocol):
         """
         See L{IClientStream}.
         """
-        return self._records is None and not self.factory.hub.tls.isEmpty
+        return False
 
     def startTLS(self, proceed: bytes) -> None:
         """
-        See L{IClientStream.startTLS}.
+        See L{IClientStream}.  Not where it cannot be.
         """
-        if self._isClosing:
-            return
-        if self._intake.isWaiting or (self._scanner is not None and self._scanner.pending):
-            # CVE-2011-0411: what was sent before TLS must not be taken for what came under it.
-            self._isDeaf = True
-            self._intake.clear()
-            self._intake.push([StreamError("policy-violation", reason="bytes behind <starttls/>")])
-            return
-        self._outbox.put(proceed)
-        self.restart(self._limit)
-        self._encrypt(())
 
-    def _encrypt(self, alpn: tuple[bytes, ...]) -> None:
-        creator = self.factory.hub.tls.creator(self._to, alpn)
-        self._records = Records(creator.serverConnectionForTLS(None))
-        self._outbox.startTLS(self._records)
+    def _encrypt(self, records: Records) -> None:
+        self._records = records
+        self._outbox.startTLS(records)
 
     # Pausing
 
@@ -269,9 +252,27 @@ class TCPStream(Protocol):
 
     # Writing
 
-    def write(self, data: bytes) -> None:
+    @abstractmethod
+    def open(self, header: StreamHeader, features: bytes = b"") -> None:
         """
-        See L{IClientStream.write}.  A client that provokes answers without reading
+        See L{IClientStream.open}.
+        """
+
+    def write(self, element: bytes) -> None:
+        """
+        See L{IClientStream.write}.
+        """
+        self._put(self._framed(element))
+
+    def _framed(self, element: bytes) -> bytes:
+        """
+        Return what goes over the wire for an element of a stream over TCP.
+        """
+        return element
+
+    def _put(self, data: bytes) -> None:
+        """
+        Send what need not be returned.  A client that provokes answers without reading
         them is cut off at the bound of the queue.
         """
         if not self._isDelivering:
@@ -280,7 +281,6 @@ class TCPStream(Protocol):
             self.log.info("client {peer} does not read its answers", peer=self.peer)
             self.abort()
             return
-        self._headerSent = self._headerReceived
         self._vigil.wroteAt = self._seconds()
         self._outbox.put(data)
 
@@ -290,13 +290,14 @@ class TCPStream(Protocol):
         """
         if not self._isDelivering:
             return False
-        if not self._outbox.fits(len(stanza.data)):
+        data = self._framed(stanza.data)
+        if not self._outbox.fits(len(data)):
             self._isDelivering = False
             assert self.session is not None
             self.session.overflowed(stanza)
             return False
         self._vigil.wroteAt = self._seconds()
-        self._outbox.put(stanza.data, stanza)
+        self._outbox.put(data, stanza)
         return True
 
     def takeUndelivered(self) -> list[Stanza]:
@@ -330,19 +331,24 @@ class TCPStream(Protocol):
         if self.session is not None:
             self.session.idle(kind)
 
+    @abstractmethod
     def keepAlive(self) -> None:
         """
-        Send white space, where the stream is open and nothing waits.
+        Send something that is nothing, where the stream is open and nothing waits.
         """
-        if self._headerSent and self._isDelivering and self._outbox.isEmpty:
-            self._outbox.put(b" ")
 
     # The end
 
-    def close(self, data: bytes) -> None:
+    @abstractmethod
+    def close(self, element: bytes = b"", header: StreamHeader | None = None) -> None:
         """
-        See L{IClientStream.close}.  Reading on for a while is also what lets the
-        client see the error: a socket that is closed with bytes unread is reset.
+        See L{IClientStream.close}.
+        """
+
+    def _close(self, data: bytes) -> None:
+        """
+        Send the last bytes.  Reading on for a while is also what lets the client see
+        the error: a socket that is closed with bytes unread is reset.
         """
         if self._isClosing or self.session is None:
             return
@@ -413,7 +419,7 @@ class TCPStream(Protocol):
         self._isDelivering = False
         if self._isCounted:
             self._isCounted = False
-            self.factory.hub.limits.released(self.peer)
+            self.origin.hub.limits.released(self.peer)
         if self.session is not None:
             self._stop()
             self._setDeadline(None)
@@ -432,5 +438,5 @@ class TCPStream(Protocol):
             self._deadline.cancel()
         self._deadline = None
         if function is not None:
-            reactor = self.factory.reactor
+            reactor = self.origin.reactor
             self._deadline = reactor.callLater(self._settings.closeTimeout, function)

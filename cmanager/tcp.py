@@ -22,16 +22,128 @@ from twisted.plugin import IPlugin
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from cmanager.arrival import Arrival
 from cmanager.errors import ConfigError, StreamError
 from cmanager.interfaces import IListener
-from cmanager.limits import Refused
+from cmanager.records import Records
+from cmanager.scanner import Event, Opened, Scanner
 from cmanager.settings import ListenerSettings
-from cmanager.stanza import FOOTER, streamErrorText, streamHeader
-from cmanager.stream import TCPStream
+from cmanager.stanza import FOOTER, StreamHeader, streamErrorText
+from cmanager.stream import ClientStream
 from cmanager.tls import XMPP_CLIENT
 
 if TYPE_CHECKING:
     from cmanager.router import Router
+
+
+class TCPStream(ClientStream):
+    """
+    One client's stream over TCP (RFC 6120), in TLS or on the way there.
+
+    Waiting is bounded: what has been read but not processed by one read of the
+    transport, an incomplete element by the scanner, what is to be sent by C{queueBytes}
+    behind one stanza of any size.
+    """
+
+    transportName = "tcp"
+    _scanner: Scanner | None = None
+    _to: str | None = None
+
+    def _refuse(self, error: StreamError) -> None:
+        # A client that waits for TLS would take it for noise.
+        if not self.secure:
+            header = StreamHeader(id="refused", from_=None).encode()
+            self.transport.write(header + streamErrorText(error) + FOOTER)
+        self.transport.loseConnection()
+
+    def _events(self, data: bytes) -> list[Event | StreamError]:
+        scanner = self._scanner
+        if scanner is None:
+            settings = self._settings
+            scanner = self._scanner = Scanner(
+                1,
+                self._limit,
+                maxDepth=settings.maxDepth,
+                maxAttributes=settings.maxAttributes,
+                maxNamespaces=settings.maxNamespaces,
+            )
+        try:
+            return [*scanner.feed(data)]
+        except StreamError as error:
+            return [*scanner.completed, error]
+
+    def _dispatch(self, event: Event | StreamError) -> None:
+        if isinstance(event, Opened) and self._to is None:
+            self._to = event.tag.attributes.get("to")
+        super()._dispatch(event)
+
+    def restart(self, limit: int) -> None:
+        """
+        See L{IClientStream.restart}.
+        """
+        super().restart(limit)
+        self._scanner = None
+
+    def allow(self, limit: int) -> None:
+        """
+        See L{IClientStream.allow}.
+        """
+        super().allow(limit)
+        if self._scanner is not None:
+            self._scanner.limit = limit
+
+    @property
+    def canStartTLS(self) -> bool:
+        """
+        See L{IClientStream}.
+        """
+        return not self.secure and self._records is None and not self.origin.hub.tls.isEmpty
+
+    def startTLS(self, proceed: bytes) -> None:
+        """
+        See L{IClientStream.startTLS}.
+        """
+        if self._isClosing:
+            return
+        if self._intake.isWaiting or (self._scanner is not None and self._scanner.pending):
+            # CVE-2011-0411: what was sent before TLS must not be taken for what came under it.
+            self._isDeaf = True
+            self._intake.clear()
+            self._intake.push([StreamError("policy-violation", reason="bytes behind <starttls/>")])
+            return
+        self._outbox.put(proceed)
+        self.restart(self._limit)
+        creator = self.origin.hub.tls.creator(self._to, ())
+        self._encrypt(Records(creator.serverConnectionForTLS(None)))
+
+    def open(self, header: StreamHeader, features: bytes = b"") -> None:
+        """
+        See L{IClientStream.open}.
+        """
+        self._headerSent = True
+        self._put(header.encode() + features)
+
+    def keepAlive(self) -> None:
+        """
+        Send white space, where the stream is open and nothing waits.
+        """
+        if self._headerSent and self._isDelivering and self._outbox.isEmpty:
+            self._outbox.put(b" ")
+
+    def close(self, element: bytes = b"", header: StreamHeader | None = None) -> None:
+        """
+        See L{IClientStream.close}.
+        """
+        start = header.encode() if header is not None else b""
+        self._close(start + element + FOOTER)
+
+
+class TLSStream(TCPStream):
+    """
+    The same with TLS from the first byte (XEP-0368).
+    """
+
+    transportName = "tls"
 
 
 class TCPFactory(Factory):
@@ -42,7 +154,6 @@ class TCPFactory(Factory):
     """
 
     noisy = False
-    log = Logger()
 
     def __init__(
         self, reactor: IReactorTime, listener: ListenerSettings, hub: Router, *, isDirect: bool
@@ -56,20 +167,10 @@ class TCPFactory(Factory):
         """
         See L{Factory.buildProtocol}.
         """
-        return TCPStream(self)
-
-    def refuse(self, stream: TCPStream, error: StreamError) -> None:
-        """
-        Turn a client away that gets no session: say so, unless it waits for TLS, and
-        close.  Without grace: who floods must not hold sockets.
-        """
-        limit = error.limit if isinstance(error, Refused) else error.condition
-        self.hub.metrics.increment("clients_refused", limit)
-        self.log.info("client {peer} refused: {error}", peer=stream.peer, error=error)
         if not self.isDirect:
-            header = streamHeader(id="refused", from_=None)
-            stream.transport.write(header + streamErrorText(error) + FOOTER)
-        stream.transport.loseConnection()
+            return TCPStream(self)
+        creator = self.hub.tls.creator(None, (XMPP_CLIENT,))
+        return TLSStream(self, Arrival(records=Records(creator.serverConnectionForTLS(None))))
 
 
 class ListenerService(Service):

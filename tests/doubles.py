@@ -22,7 +22,7 @@ from cmanager.linkevents import Configuration, TLSPolicy
 from cmanager.metrics import Metrics
 from cmanager.pinned import Pinned
 from cmanager.settings import ClientSettings, ServerSettings
-from cmanager.stanza import Stanza
+from cmanager.stanza import FOOTER, Stanza, StreamHeader
 from cmanager.table import Ghost, Table
 
 DOMAIN = "verona.example"
@@ -59,9 +59,14 @@ class FakeClientStream:
     def _say(self, line: str) -> None:
         self.log.append(f"C{line}")
 
-    def write(self, data: bytes) -> None:
+    def open(self, header: StreamHeader, features: bytes = b"") -> None:
+        self._say(f"< {header.encode().decode()}")
+        if features:
+            self.write(features)
+
+    def write(self, element: bytes) -> None:
         if not self.isClosed:
-            self._say(f"< {data.decode()}")
+            self._say(f"< {element.decode()}")
 
     def deliver(self, stanza: Stanza) -> bool:
         if self.isClosed:
@@ -91,9 +96,10 @@ class FakeClientStream:
         self._say(": startTLS")
         self.onRestart()
 
-    def close(self, data: bytes) -> None:
+    def close(self, element: bytes = b"", header: StreamHeader | None = None) -> None:
         assert not self.isClosed, "closed twice"
-        self._say(f"< {data.decode()}")
+        start = b"" if header is None else header.encode()
+        self._say(f"< {(start + element + FOOTER).decode()}")
         self._say(": close")
         self.isClosed = True
 

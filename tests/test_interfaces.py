@@ -19,8 +19,7 @@ from cmanager.link import Link
 from cmanager.pool import Openfire
 from cmanager.router import Router
 from cmanager.session import Session
-from cmanager.stream import TCPStream
-from cmanager.tcp import TCPListener, TLSListener
+from cmanager.tcp import TCPListener, TCPStream, TLSListener
 
 INPUTS = [
     "streamOpened",

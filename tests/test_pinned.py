@@ -136,7 +136,7 @@ class GivingBackTests(SynchronousTestCase):
         """
         play = Play()(TO_BOUND)
         play.stream.isClosed = True
-        play.stream.close = lambda data: None  # type: ignore[method-assign] # a stream that is gone
+        play.stream.close = lambda *_: None  # type: ignore[method-assign] # a stream that is gone
         play("S> <message/>\nS: failed <message/>\n= closing")
 
     def test_overflowWhileClosing(self) -> None:

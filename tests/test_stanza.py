@@ -20,13 +20,13 @@ from cmanager.stanza import (
     NS_STREAM_ERRORS,
     NS_STREAMS,
     Stanza,
+    StreamHeader,
     Tag,
     bounce,
     escapeAttribute,
     escapeText,
     rootTagEnd,
     streamErrorText,
-    streamHeader,
 )
 from tests.properties import given, st
 
@@ -36,7 +36,7 @@ def stanza(data: bytes) -> Stanza:
     Return the stanza that C{data} is in a client's stream.
     """
     scanner = Scanner(1, 100000)
-    scanner.feed(streamHeader(id="x", from_="verona.example"))
+    scanner.feed(StreamHeader(id="x", from_="verona.example").encode())
     (event,) = scanner.feed(data)
     assert isinstance(event, Stanza)
     return event
@@ -255,7 +255,7 @@ class StreamTests(SynchronousTestCase):
         """
         A header has an address, an id, a language and a version.
         """
-        (event,) = Scanner(1, 1000).feed(streamHeader(id='i"<', from_="a&b", lang="de"))
+        (event,) = Scanner(1, 1000).feed(StreamHeader(id='i"<', from_="a&b", lang="de").encode())
         self.assertEqual(
             event.tag,  # type: ignore[union-attr]  # the assertion is about it
             Tag(
@@ -271,7 +271,7 @@ class StreamTests(SynchronousTestCase):
         """
         All but the id may be left out.
         """
-        header = streamHeader(id="1", from_=None, lang=None, version=None)
+        header = StreamHeader(id="1", from_=None, lang=None, version=None).encode()
         self.assertTrue(header.startswith(b"<?xml version="))
         self.assertTrue(header.endswith(b'streams" id="1">'))
 
@@ -279,14 +279,14 @@ class StreamTests(SynchronousTestCase):
         """
         A client that named itself is named.
         """
-        header = streamHeader(id="1", from_="v", to='r"@v')
+        header = StreamHeader(id="1", from_="v", to='r"@v').encode()
         self.assertIn(b' from="v" to="r&quot;@v" id="1"', header)
 
     def test_error(self) -> None:
         """
         A stream error has its condition, and a text if there is one for the peer.
         """
-        header = streamHeader(id="1", from_=None)
+        header = StreamHeader(id="1", from_=None).encode()
         for error, text in (
             (StreamError("policy-violation", "a < b"), "a < b"),
             (StreamError("policy-violation", reason="for us"), None),

@@ -37,15 +37,15 @@ from cmanager.settings import (
     StartTLS,
     TLSSettings,
 )
-from cmanager.stanza import FOOTER, Stanza
-from cmanager.stream import TCPStream
-from cmanager.tcp import TCPFactory
+from cmanager.stanza import FOOTER, Stanza, StreamHeader
+from cmanager.tcp import TCPFactory, TCPStream
 from cmanager.tls import XMPP_CLIENT, CertificateStore
 from cmanager.wheel import Wheel
 from tests.certificates import authority
 from tests.test_outbox import message
 from tests.test_records import TLSClient
 
+OPENED = StreamHeader(id="1", from_="verona.example")
 HEADER = (
     b"<stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams'"
     b" to='a.example' version='1.0'>"
@@ -475,7 +475,7 @@ class PauseTests(StreamCase):
         """
         A closing stream takes no pauses.
         """
-        self.stream.close(FOOTER)
+        self.stream.close()
         self.stream.pauseReading()
         self.stream.delayReading(5)
         self.assertEqual(self.transport.producerState, "producing")
@@ -567,7 +567,7 @@ class CloseTests(StreamCase):
         """
         A client that has ended its stream is closed at once.
         """
-        self.session.reactions["closed"] = lambda: self.stream.close(FOOTER)
+        self.session.reactions["closed"] = lambda: self.stream.close()
         self.receive(HEADER + FOOTER)
         self.assertEqual(self.sent(), FOOTER)
         self.assertTrue(self.transport.disconnecting)
@@ -577,7 +577,7 @@ class CloseTests(StreamCase):
         Another one is waited for; stanzas do not count meanwhile.
         """
         self.receive(HEADER)
-        self.stream.close(b"<stream:error/>" + FOOTER)
+        self.stream.close(b"<stream:error/>")
         self.assertEqual(self.sent(), b"<stream:error/>" + FOOTER)
         self.receive(message(1).data)
         self.assertFalse(self.transport.disconnecting)
@@ -589,7 +589,7 @@ class CloseTests(StreamCase):
         """
         After the grace time it is closed anyhow, and cut after as much again.
         """
-        self.stream.close(FOOTER)
+        self.stream.close()
         self.pass_(4)
         self.assertFalse(self.transport.disconnecting)
         self.pass_(1)
@@ -608,7 +608,7 @@ class CloseTests(StreamCase):
         """
         WriteTests.fill(self)  # type: ignore[arg-type]  # the same case
         self.stream.deliver(message(1))
-        self.stream.close(FOOTER)
+        self.stream.close()
         self.pass_(9)
         self.assertFalse(self.transport.aborted or self.transport.disconnecting)
         self.pass_(1)
@@ -622,7 +622,7 @@ class CloseTests(StreamCase):
         """
         WriteTests.fill(self)  # type: ignore[arg-type]  # the same case
         self.stream.deliver(message(1))
-        self.stream.close(FOOTER)
+        self.stream.close()
         self.pass_(7)
         self.transport.write = lambda data: StringTransport.write(self.transport, data)  # type: ignore[method-assign]
         self.transport.producer.resumeProducing()
@@ -634,14 +634,14 @@ class CloseTests(StreamCase):
         A second close does nothing, nor does one after the end; nothing is taken
         any more.
         """
-        self.stream.close(FOOTER)
-        self.stream.close(FOOTER)
+        self.stream.close()
+        self.stream.close()
         self.assertFalse(self.stream.deliver(message(1)))
         self.stream.write(b"x")
         self.stream.startTLS(PROCEED)
         self.assertEqual(self.sent(), FOOTER)
         self.lose()
-        self.stream.close(FOOTER)
+        self.stream.close()
         self.stream.abort()
         self.assertFalse(self.transport.aborted)
 
@@ -651,7 +651,7 @@ class CloseTests(StreamCase):
         """
         self.session.reactions["message"] = self.stream.pauseReading
         self.receive(HEADER + message(1).data + message(2).data + FOOTER)
-        self.stream.close(FOOTER)
+        self.stream.close()
         self.assertEqual(self.session.stanzas(), ["1"])
         self.assertTrue(self.transport.disconnecting)
 
@@ -659,7 +659,7 @@ class CloseTests(StreamCase):
         """
         A client whose XML is broken is not listened to, but has time to read why.
         """
-        self.session.reactions["failed"] = lambda: self.stream.close(FOOTER)
+        self.session.reactions["failed"] = lambda: self.stream.close()
         self.receive(HEADER + b"<!--", FOOTER)
         self.assertFalse(self.transport.disconnecting)
         self.pass_(5)
@@ -670,7 +670,7 @@ class CloseTests(StreamCase):
         XML that breaks while closing is nobody's business.
         """
         self.receive(HEADER)
-        self.stream.close(FOOTER)
+        self.stream.close()
         self.receive(b"<!--", b"x")
         self.assertEqual(self.session.seen, [("opened", "a.example")])
 
@@ -681,7 +681,7 @@ class CloseTests(StreamCase):
         WriteTests.fill(self)  # type: ignore[arg-type]  # the same case
         self.stream.deliver(message(1))
         self.assertEqual(len(self.stream.takeUndelivered()), 1)
-        self.stream.close(FOOTER)
+        self.stream.close()
         self.assertNotIn(FOOTER, self.sent())
         self.pass_(5)
         self.assertTrue(self.transport.disconnecting)
@@ -696,14 +696,14 @@ class CloseTests(StreamCase):
         self.assertTrue(self.transport.aborted)
         self.assertEqual(self.clock.getDelayedCalls(), [])
         self.assertEqual(self.session.seen, [])
-        self.stream.close(FOOTER)
+        self.stream.close()
         self.assertEqual(self.sent(), b"")
 
     def test_abortWhileClosing(self) -> None:
         """
         A closing stream can be aborted, before and after its transport is closing.
         """
-        self.stream.close(FOOTER)
+        self.stream.close()
         self.pass_(5)
         self.stream.abort()
         self.assertTrue(self.transport.aborted)
@@ -756,9 +756,9 @@ class TimeTests(StreamCase):
         self.receive(HEADER)
         self.pass_(5)
         self.assertEqual(self.sent(), b"")
-        self.stream.write(HEADER)
+        self.stream.open(OPENED)
         self.pass_(4)
-        self.assertEqual(self.sent(), HEADER)
+        self.assertEqual(self.sent(), OPENED.encode())
         self.pass_(1)
         self.assertEqual(self.sent(), b" ")
 
@@ -862,7 +862,7 @@ class StartTLSTests(TLSCase):
         """
         for behind in (message(1).data, b"<mess", b"</stream:stream>", b"x", b"<!--", b"\x16\x03"):
             self.connect()
-            self.session.reactions["failed"] = lambda: self.stream.close(FOOTER)
+            self.session.reactions["failed"] = lambda: self.stream.close()
             self.start(behind)
             self.assertEqual(
                 self.session.seen[1:],
@@ -907,7 +907,7 @@ class StartTLSTests(TLSCase):
         """
         self.start()
         self.sent()
-        self.stream.close(FOOTER)
+        self.stream.close()
         self.exchange()
         self.assertNotIn(("secured", None), self.session.seen)
         self.assertEqual(self.client.received, FOOTER)
@@ -989,7 +989,7 @@ class DirectTests(TLSCase):
         self.assertTrue(self.transport.disconnecting)
         self.client.exchange(self.sent())
         self.assertTrue(self.client.ended)
-        self.stream.close(FOOTER)
+        self.stream.close()
 
     def test_peerEndsClosing(self) -> None:
         """
@@ -997,7 +997,7 @@ class DirectTests(TLSCase):
         """
         self.exchange()
         WriteTests.fill(self)  # type: ignore[arg-type]  # the same case
-        self.stream.close(FOOTER)
+        self.stream.close()
         self.client.connection.shutdown()
         self.receive(self.client.connection.bio_read(1000))
         self.assertFalse(self.transport.disconnecting)
@@ -1020,7 +1020,7 @@ class DirectTests(TLSCase):
         Footer and TLS's own end reach the client.
         """
         self.exchange()
-        self.session.reactions["closed"] = lambda: self.stream.close(FOOTER)
+        self.session.reactions["closed"] = lambda: self.stream.close()
         self.receive(self.client.send(HEADER + FOOTER))
         self.assertEqual(self.received(), FOOTER)
         self.assertTrue(self.client.ended)
@@ -1161,7 +1161,7 @@ class SocketTests(TestCase):
 
         def overflowed() -> None:
             undelivered.extend(self.stream.takeUndelivered())
-            self.stream.close(FOOTER)
+            self.stream.close()
 
         self.session.reactions["overflowed"] = overflowed
         number = 0
@@ -1199,7 +1199,7 @@ class SocketTests(TestCase):
         self.client.transport.pauseProducing()
         for number in range(300):
             self.stream.deliver(message(number, 3000))
-        self.stream.close(FOOTER)
+        self.stream.close()
         self.client.transport.resumeProducing()
         yield self.client.lost
         yield self.session.lost
@@ -1239,7 +1239,7 @@ class SocketTests(TestCase):
         """
         A client that ends its stream gets our footer and the end of the connection.
         """
-        self.session.reactions["closed"] = lambda: self.stream.close(FOOTER)
+        self.session.reactions["closed"] = lambda: self.stream.close()
         self.send(HEADER + FOOTER)
         yield self.client.lost
         yield self.session.lost
