@@ -11,11 +11,9 @@ nothing on the link tells which release it is (see C{docs/wire.rst}).
 
 from __future__ import annotations
 
-from enum import Enum
 from typing import TYPE_CHECKING
 
-from attrs import frozen
-
+from cmanager.configuration import Configuration, TLSPolicy, configurationOf
 from cmanager.errors import StreamError
 from cmanager.stanza import (
     CONTENT_NAMESPACES,
@@ -30,34 +28,25 @@ from cmanager.stanza import (
 if TYPE_CHECKING:
     from twisted.words.xish.domish import Element
 
-
-class TLSPolicy(Enum):
-    """
-    What the server wants its clients to do about TLS.
-    """
-
-    DISABLED = "disabled"
-    OPTIONAL = "optional"
-    REQUIRED = "required"
-
-
-@frozen
-class Configuration:
-    """
-    What the server wants its manager to offer to clients.
-
-    @ivar mechanisms: SASL mechanisms as the server lists them, unfiltered;
-        L{None} where it did not say, which means that an older list stays in force.
-    @ivar auth: Offer XEP-0078.
-    @ivar register: Offer XEP-0077.
-    @ivar compression: Clients may compress.
-    """
-
-    starttls: TLSPolicy = TLSPolicy.DISABLED
-    mechanisms: tuple[str, ...] | None = None
-    auth: bool = False
-    register: bool = False
-    compression: bool = False
+__all__ = [
+    "Accepted",
+    "CloseRequested",
+    "Configuration",
+    "Configured",
+    "Features",
+    "LinkEvent",
+    "Proceed",
+    "Replied",
+    "RouteFailed",
+    "Routed",
+    "ServerError",
+    "StreamClosed",
+    "StreamOpened",
+    "TLSFailure",
+    "TLSPolicy",
+    "Unreadable",
+    "interpreted",
+]
 
 
 class StreamOpened:
@@ -298,24 +287,10 @@ def _iq(tag: Tag, children: list[Stanza]) -> LinkEvent | None:
         return Replied(iqID, streamID, _condition(children) if kind == "error" else None)
     if kind == "set" and payload is not None:
         if name == "configuration":
-            return Configured(iqID, _configuration(payload.element()))
+            return Configured(iqID, configurationOf(payload.element()))
         if streamID:
             return _closeRequest(iqID, streamID, payload.element())
     return None
-
-
-def _configuration(payload: Element) -> Configuration:
-    starttls, mechanisms = TLSPolicy.DISABLED, None
-    children = {child.name: child for child in payload.elements()}
-    if "starttls" in children:
-        required = _holds(children["starttls"], "required")
-        starttls = TLSPolicy.REQUIRED if required else TLSPolicy.OPTIONAL
-    if "mechanisms" in children:
-        names = (str(child).strip() for child in children["mechanisms"].elements())
-        mechanisms = tuple(name for name in names if name)
-    return Configuration(
-        starttls, mechanisms, "auth" in children, "register" in children, "compression" in children
-    )
 
 
 def _closeRequest(iqID: str | None, streamID: str, session: Element) -> CloseRequested | None:
