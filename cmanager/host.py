@@ -14,13 +14,17 @@ from typing import TYPE_CHECKING, Any, Protocol
 from attrs import frozen
 from twisted.logger import Logger
 
-from cmanager.multiplex import Configuration, TLSPolicy
+from cmanager.configuration import PLUS, Configuration, TLSOffer, TLSPolicy
 
 if TYPE_CHECKING:
+    from cmanager.clienttls import ClientTLS
     from cmanager.interfaces import ILink
     from cmanager.settings import ServerSettings
 
+EXTERNAL = "EXTERNAL"
+
 STRENGTH = (
+    EXTERNAL,
     "SCRAM-SHA-512",
     "SCRAM-SHA-256",
     "SCRAM-SHA-1",
@@ -33,7 +37,8 @@ STRENGTH = (
 )
 """
 Mechanisms, strongest first: clients without a taste of their own take the first.
-The server's order is that of a Java C{HashSet}.
+C{-PLUS} goes right before the same without.  The server's order is that of a Java
+C{HashSet}.
 """
 
 CLEAR_TEXT = frozenset({"PLAIN", "JIVE-SHAREDSECRET"})
@@ -83,10 +88,15 @@ class IPool(Protocol):
         """
 
 
-def _strength(mechanism: str) -> tuple[int, str]:
+def _strength(mechanism: str) -> tuple[int, str, bool]:
+    plain = mechanism.removesuffix(PLUS)
     # Mechanisms unheard of stand behind those that protect the password.
-    known = STRENGTH.index(mechanism) if mechanism in STRENGTH else STRENGTH.index("GSSAPI")
-    return known, mechanism
+    known = STRENGTH.index(plain) if plain in STRENGTH else STRENGTH.index("GSSAPI")
+    return known, plain, plain == mechanism
+
+
+def _needsTLSFacts(mechanism: str) -> bool:
+    return mechanism == EXTERNAL or mechanism.endswith(PLUS)
 
 
 @frozen
@@ -96,6 +106,8 @@ class Offer:
 
     @ivar mechanisms: SASL mechanisms on an encrypted stream, strongest first.
     @ivar openMechanisms: Those on a stream that is not.
+    @ivar tls: What there is besides for a client whose TLS can be described to the
+        server; L{None}: nothing, nobody need ask.
     """
 
     starttls: TLSPolicy = TLSPolicy.OPTIONAL
@@ -103,13 +115,15 @@ class Offer:
     openMechanisms: tuple[str, ...] = ()
     auth: bool = False
     register: bool = False
+    tls: TLSOffer | None = None
 
     @classmethod
     def fromConfiguration(cls, configuration: Configuration, before: Offer | None) -> Offer:
         """
-        Filter what a server announced (PROTOCOL section 6).
+        Filter what a server announced for the domain (PROTOCOL section 6).
 
-        C{EXTERNAL} and channel binding cannot work where TLS ends before the server.
+        C{EXTERNAL} and channel binding cannot work where TLS ends before the server,
+        unless it asks to be told of that TLS.
 
         @param before: The offer until now: a configuration without mechanisms leaves
             those in force.
@@ -117,23 +131,42 @@ class Offer:
         if configuration.mechanisms is None:
             mechanisms = before.mechanisms if before is not None else ()
         else:
-            mechanisms = tuple(
-                sorted(
-                    {
-                        mechanism
-                        for mechanism in configuration.mechanisms
-                        if mechanism != "EXTERNAL" and not mechanism.endswith("-PLUS")
-                    },
-                    key=_strength,
-                )
-            )
+            found = {m for m in configuration.mechanisms if not _needsTLSFacts(m)}
+            mechanisms = tuple(sorted(found, key=_strength))
         return cls(
             starttls=configuration.starttls,
             mechanisms=mechanisms,
             openMechanisms=tuple(m for m in mechanisms if m not in CLEAR_TEXT),
             auth=configuration.auth,
             register=configuration.register,
+            tls=configuration.tls,
         )
+
+    def bindingTypes(self, tls: ClientTLS | None) -> tuple[str, ...]:
+        """
+        Return the types of channel binding for which the server is sent data.
+
+        @param tls: That of the client's stream, where it is known.
+        """
+        if tls is None or self.tls is None:
+            return ()
+        return tls.limitedTo(self.tls.usable).bindingTypes
+
+    def mechanismsFor(self, tls: ClientTLS | None) -> tuple[str, ...]:
+        """
+        Return the mechanisms on an encrypted stream, strongest first.
+
+        @param tls: See L{bindingTypes}.
+        """
+        if tls is None or self.tls is None:
+            return self.mechanisms
+        isBound, permitsExternal = bool(self.bindingTypes(tls)), tls.permitsExternal
+        more = {
+            mechanism
+            for mechanism in self.tls.mechanisms
+            if (isBound and mechanism.endswith(PLUS)) or (permitsExternal and mechanism == EXTERNAL)
+        }
+        return tuple(sorted({*self.mechanisms, *more}, key=_strength))
 
 
 class Host:
@@ -180,9 +213,10 @@ class Host:
         """
         A server has said what clients may be offered; the last word counts.
         """
+        configuration = configuration.forDomain(self.domain)
         self.offer = Offer.fromConfiguration(configuration, self.offer)
-        plus = sorted(m for m in configuration.mechanisms or () if m.endswith("-PLUS"))
-        if plus and not self._warned:
+        plus = sorted(m for m in configuration.mechanisms or () if m.endswith(PLUS))
+        if plus and configuration.tls is None and not self._warned:
             self._warned = True
             # Pitfall S-14.
             self.log.warn(

@@ -10,8 +10,9 @@ from __future__ import annotations
 from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
+from cmanager.clienttls import TLS_EXPORTER, TLS_UNIQUE, ClientCertificate, ClientTLS
+from cmanager.configuration import Configuration, TLSOffer, TLSPolicy
 from cmanager.host import Host, Offer
-from cmanager.linkevents import Configuration, TLSPolicy
 from tests.doubles import FakeLink, FakePool
 
 
@@ -56,6 +57,86 @@ class OfferTests(SynchronousTestCase):
         self.assertFalse(after.auth)
         self.assertIs(after.starttls, TLSPolicy.REQUIRED)
         self.assertEqual(Offer.fromConfiguration(Configuration(), None).mechanisms, ())
+
+
+def offer(*mechanisms: str, bindings: tuple[str, ...] = (TLS_EXPORTER,)) -> Offer:
+    """
+    Return the offer of a server that knows of its clients' TLS.
+    """
+    tls = TLSOffer(mechanisms, bindings)
+    return Offer.fromConfiguration(
+        Configuration(mechanisms=("SCRAM-SHA-1", "PLAIN"), tls=tls), None
+    )
+
+
+BOUND = ClientTLS(bindings=((TLS_EXPORTER, b"1"), (TLS_UNIQUE, b"2")))
+KNOWN = ClientTLS(certificate=ClientCertificate("7ad2", b"DER", isVerified=True))
+
+
+class TLSOfferTests(SynchronousTestCase):
+    """
+    What depends on the client's own TLS.
+    """
+
+    def test_plus(self) -> None:
+        """
+        Channel binding is offered where there are data of a type that the server can
+        use, before the same mechanism without.
+        """
+        made = offer("SCRAM-SHA-1-PLUS", "SCRAM-SHA-512-PLUS")
+        expected = ("SCRAM-SHA-512-PLUS", "SCRAM-SHA-1-PLUS", "SCRAM-SHA-1", "PLAIN")
+        self.assertEqual(made.mechanismsFor(BOUND), expected)
+        self.assertEqual(made.bindingTypes(BOUND), (TLS_EXPORTER,))
+
+    def test_noData(self) -> None:
+        """
+        Without such data it is not, and no type is listed.
+        """
+        for made in (offer("SCRAM-SHA-1-PLUS", bindings=("x",)), offer("SCRAM-SHA-1-PLUS")):
+            for tls in (None, ClientTLS(), ClientTLS(bindings=((TLS_UNIQUE, b"2"),))):
+                self.assertEqual(made.mechanismsFor(tls), ("SCRAM-SHA-1", "PLAIN"))
+                self.assertEqual(made.bindingTypes(tls), ())
+
+    def test_noUse(self) -> None:
+        """
+        Types that no mechanism asks for are not listed.
+        """
+        self.assertEqual(offer("EXTERNAL").bindingTypes(BOUND), ())
+
+    def test_external(self) -> None:
+        """
+        EXTERNAL is offered to clients that have shown a certificate that was verified,
+        before all else, and needs no channel binding.
+        """
+        made = offer("SCRAM-SHA-1-PLUS", "EXTERNAL")
+        self.assertEqual(made.mechanismsFor(KNOWN), ("EXTERNAL", "SCRAM-SHA-1", "PLAIN"))
+        self.assertNotIn("EXTERNAL", made.mechanismsFor(BOUND))
+        unverified = ClientTLS(certificate=ClientCertificate("7ad2", b"DER"))
+        self.assertNotIn("EXTERNAL", made.mechanismsFor(unverified))
+        self.assertNotIn("EXTERNAL", offer("SCRAM-SHA-1-PLUS").mechanismsFor(KNOWN))
+
+    def test_others(self) -> None:
+        """
+        Mechanisms of other kinds do not belong there.
+        """
+        self.assertNotIn("X-NEW", offer("X-NEW", "SCRAM-SHA-1-PLUS").mechanismsFor(BOUND))
+
+    def test_noExtension(self) -> None:
+        """
+        Without the extension the client's TLS makes no difference, and without TLS
+        nothing does.
+        """
+        plain = Offer.fromConfiguration(Configuration(mechanisms=("PLAIN",)), None)
+        self.assertEqual(plain.mechanismsFor(BOUND), ("PLAIN",))
+        self.assertEqual(plain.bindingTypes(BOUND), ())
+        self.assertEqual(offer("SCRAM-SHA-1-PLUS", "EXTERNAL").openMechanisms, ("SCRAM-SHA-1",))
+
+    def test_lastWord(self) -> None:
+        """
+        An announcement holds until the next configuration.
+        """
+        after = Offer.fromConfiguration(Configuration(), offer("SCRAM-SHA-1-PLUS"))
+        self.assertEqual(after.mechanismsFor(BOUND), ("SCRAM-SHA-1", "PLAIN"))
 
 
 class HostTests(SynchronousTestCase):
@@ -107,3 +188,28 @@ class HostTests(SynchronousTestCase):
             host.configured(Configuration(mechanisms=("SCRAM-SHA-1", "SCRAM-SHA-1-PLUS")))
         self.assertEqual(len(events), 1)
         self.assertIn("sasl.mechs", events[0])
+
+    def test_noWarning(self) -> None:
+        """
+        A server that is told of its clients' TLS is not warned of.
+        """
+        events: list[str] = []
+        observer = lambda event: events.append(event["log_format"])  # noqa: E731
+        globalLogPublisher.addObserver(observer)
+        self.addCleanup(globalLogPublisher.removeObserver, observer)
+        tls = TLSOffer(("SCRAM-SHA-1-PLUS",), (TLS_EXPORTER,))
+        Host("verona.example").configured(Configuration(mechanisms=("SCRAM-SHA-1-PLUS",), tls=tls))
+        self.assertEqual(events, [])
+
+    def test_domain(self) -> None:
+        """
+        What is said for the domain goes before what is said for all.
+        """
+        configuration = Configuration(
+            mechanisms=("PLAIN",), domains={"mantua.example": Configuration(mechanisms=("A",))}
+        )
+        for domain, expected in (("mantua.example", ("A",)), ("verona.example", ("PLAIN",))):
+            host = Host(domain)
+            host.configured(configuration)
+            assert host.offer is not None
+            self.assertEqual(host.offer.mechanisms, expected)
