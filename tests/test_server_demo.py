@@ -118,6 +118,7 @@ class PreparationTests(DemoTestCase):
         self.assertEqual(
             demo.service.settings.endpoint, f"tcp:{self.ports.link}:interface=127.0.0.1"
         )
+        self.assertTrue(demo.service.settings.habits.hasExtensions)
         self.assertEqual(demo.settings.warnings, ())
 
     def test_stop(self) -> None:

@@ -11,11 +11,18 @@ from twisted.trial.unittest import SynchronousTestCase
 from twisted.words.xish.domish import Element
 
 from cmanager.server.management import chosenIndex, closeOf, javaHash, routeOf
+from cmanager.server.multiplexer import Habits
+from cmanager.server.sessions import ClientSession
 from tests.serverdoubles import NS, Client, Peer, ServerTestCase, condition, fragment
 
 MESSAGE = (
     "<message xmlns='jabber:client' from='juliet@localhost/b' type='chat'><body>x</body></message>"
 )
+TLS = (
+    '<tls xmlns="urn:cmanager:tls:0" version="TLSv1.3">'
+    '<channel-binding type="tls-unique">YQ==</channel-binding></tls>'
+)
+NONSENSE = TLS.replace("YQ==", "?")
 
 
 def detail(stanza: Element) -> str | None:
@@ -263,6 +270,136 @@ class IQTests(ServerTestCase):
         self.assertEqual([condition(e) for e in peer.take()], ["not-authorized"] * 2)
         peer.prove()
         self.assertTrue(peer.link.isReady)
+
+
+class ExtensionTests(ServerTestCase):
+    """
+    What managers tell of the client's TLS and stream.
+    """
+
+    def setUp(self) -> None:
+        """
+        Have habits of our own.
+        """
+        super().setUp()
+        self.serve(habits="own")
+
+    def action(self, action: str, id: str = "s1") -> str:
+        """
+        Send an action and return what came of it.
+        """
+        self.peer.session(action, id)
+        (answer,) = self.peer.take()
+        if answer["type"] == "result":
+            return "result"
+        return f"{condition(answer)} {detail(answer)}"
+
+    def session(self, id: str = "s1") -> ClientSession:
+        """
+        Return a session.
+        """
+        session = self.server.sessions.get("cm", id)
+        assert session is not None
+        return session
+
+    def test_create(self) -> None:
+        """
+        Both extensions may stand in C{create}.
+        """
+        stream = '<stream xmlns="urn:cmanager:stream:0" to="localhost" lang="it"/>'
+        self.assertEqual(
+            self.action(f'<create><host address="::1"/>{TLS}{stream}</create>'), "result"
+        )
+        session = self.session()
+        self.assertEqual((session.peer, session.to, session.lang), ("::1", "localhost", "it"))
+        assert session.tls is not None
+        self.assertEqual(
+            (session.tls.version, session.tls.bindings), ("TLSv1.3", {"tls-unique": b"a"})
+        )
+
+    def test_neither(self) -> None:
+        """
+        Neither has to; what is optional in them is.
+        """
+        self.assertEqual(self.action("<create/>"), "result")
+        self.assertEqual((self.session().tls, self.session().to, self.session().lang), (None,) * 3)
+        self.action('<create><stream xmlns="urn:cmanager:stream:0"/></create>', "s2")
+        self.assertEqual((self.session("s2").to, self.session("s2").lang), (None, None))
+
+    def test_impossible(self) -> None:
+        """
+        What cannot be true is refused, and whatever session there was goes on.
+        """
+        self.action("<create/>")
+        session = self.session()
+        for create in (f"<create>{NONSENSE}</create>", f"<create>{TLS * 2}</create>", NONSENSE):
+            self.assertEqual(self.action(create), "bad-request invalid-payload")
+        self.assertIs(self.session(), session)
+        self.assertIsNone(session.tls)
+
+    def test_late(self) -> None:
+        """
+        TLS may be described later, once.
+        """
+        self.action("<create/>")
+        self.assertEqual(self.action(TLS), "result")
+        tls = self.session().tls
+        assert tls is not None
+        self.assertEqual(tls.bindings, {"tls-unique": b"a"})
+        self.assertEqual(self.action(TLS), "bad-request invalid-payload")
+        self.assertIs(self.session().tls, tls)
+
+    def test_again(self) -> None:
+        """
+        Not where C{create} has done it.
+        """
+        self.action(f"<create>{TLS}</create>")
+        self.assertEqual(self.action(TLS), "bad-request invalid-payload")
+
+    def test_tooLate(self) -> None:
+        """
+        Not once a login has begun, however it went.
+        """
+        auth = '<auth xmlns="urn:ietf:params:xml:ns:xmpp-sasl" mechanism="%s">%s</auth>'
+        for id, mechanism, token in (
+            ("begun", "PLAIN", ""),
+            ("failed", "PLAIN", "AGEAYg=="),
+            ("unknown", "X", ""),
+            ("over", "PLAIN", "AHJvbWVvAHIwbWVv"),
+        ):
+            client = Client([self.peer], id)
+            client.send(auth % (mechanism, token))
+            client.take()
+            self.assertEqual(self.action(TLS, id), "bad-request invalid-payload")
+            self.assertIsNone(self.session(id).tls)
+
+    def test_unknownSession(self) -> None:
+        """
+        A session that is not there is not found.
+        """
+        self.assertEqual(self.action(TLS), "item-not-found None")
+
+    def test_otherNamespace(self) -> None:
+        """
+        The same names in other namespaces mean nothing.
+        """
+        tls = '<tls xmlns="urn:x"/><stream xmlns="urn:x" to="a" lang="b"/>'
+        self.assertEqual(self.action(f"<create>{tls}</create>"), "result")
+        self.assertEqual((self.session().tls, self.session().to), (None, None))
+        self.assertEqual(self.action('<tls xmlns="urn:x"/>'), "bad-request None")
+
+    def test_notAnnounced(self) -> None:
+        """
+        The other habits know nothing of this.
+        """
+        stream = '<stream xmlns="urn:cmanager:stream:0" to="localhost" lang="it"/>'
+        for habits in Habits:
+            if not habits.hasExtensions:
+                self.serve(habits=habits)
+                self.assertEqual(self.action(f"<create>{NONSENSE}{stream}</create>"), "result")
+                session = self.session()
+                self.assertEqual((session.tls, session.to, session.lang), (None,) * 3)
+                self.assertEqual(self.action(TLS), "bad-request None")
 
 
 class RouteTests(ServerTestCase):

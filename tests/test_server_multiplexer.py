@@ -11,7 +11,6 @@ from cmanager.linkevents import Configuration, TLSPolicy
 from cmanager.server.multiplexer import (
     MAX_QUEUED_BYTES,
     Habits,
-    configurationOf,
     handshakeDigest,
 )
 from tests.serverdoubles import Client, Peer, ServerTestCase
@@ -425,43 +424,6 @@ class ConfigurationTests(ServerTestCase):
     What managers are told.
     """
 
-    def test_full(self) -> None:
-        """
-        Each field has its element.
-        """
-        configuration = Configuration(TLSPolicy.REQUIRED, ("PLAIN", "X"), True, True, True)
-        self.assertEqual(
-            configurationOf(configuration, "1"),
-            "<iq type='set' id='1'><configuration"
-            " xmlns='http://jabber.org/protocol/connectionmanager'>"
-            f"<starttls xmlns='{TLS}'><required/></starttls>"
-            "<mechanisms xmlns='urn:ietf:params:xml:ns:xmpp-sasl'>"
-            "<mechanism>PLAIN</mechanism><mechanism>X</mechanism></mechanisms>"
-            "<compression xmlns='http://jabber.org/features/compress'>"
-            "<method>zlib</method></compression>"
-            "<auth xmlns='http://jabber.org/features/iq-auth'/>"
-            "<register xmlns='http://jabber.org/features/iq-register'/></configuration></iq>",
-        )
-
-    def test_empty(self) -> None:
-        """
-        What is not offered is not there.
-        """
-        self.assertEqual(
-            configurationOf(Configuration(), "1"),
-            "<iq type='set' id='1'><configuration"
-            " xmlns='http://jabber.org/protocol/connectionmanager'/></iq>",
-        )
-
-    def test_optional(self) -> None:
-        """
-        TLS may be optional.
-        """
-        self.assertIn(
-            f"<starttls xmlns='{TLS}'/>",
-            configurationOf(Configuration(TLSPolicy.OPTIONAL), "1"),
-        )
-
     def test_newLinksOnly(self) -> None:
         """
         A change is told to links that become ready afterwards.
@@ -473,6 +435,48 @@ class ConfigurationTests(ServerTestCase):
         peer.prove()
         self.assertIn("<mechanism>EXTERNAL</mechanism>", peer.take()[-1].toXml())
 
+    def test_ownHabits(self) -> None:
+        """
+        With habits of our own all links are told that are ready.
+        """
+        self.serve(habits="own")
+        Peer(self.server, "cm/two", proven=False).open()
+        self.server.setConfiguration(mechanisms=("PLAIN",))
+        (iq,) = self.peer.take()
+        self.assertEqual(
+            (iq["type"], iq.configuration.mechanisms.toXml().count("<mechanism>")), ("set", 1)
+        )
+
+    def test_extensions(self) -> None:
+        """
+        Only habits of our own have extensions: the domain, and others if there are, are
+        described one by one.
+        """
+        for habits in Habits:
+            self.serve(habits=habits)
+            self.server.domains["elsewhere"] = Configuration(register=True)
+            peer = Peer(self.server, "cm/two", proven=False)
+            peer.open()
+            peer.prove()
+            configuration = peer.take()[-1].configuration
+            own = habits is Habits.OWN
+            self.assertEqual(
+                [habits.hasExtensions, bool(configuration.tls), bool(configuration.stream)],
+                [own] * 3,
+            )
+            if own:
+                described = {
+                    domain["name"]: [child.name for child in domain.elements()]
+                    for domain in configuration.stream.elements()
+                }
+                self.assertEqual(
+                    described,
+                    {
+                        "localhost": ["starttls", "mechanisms", "tls"],
+                        "elsewhere": ["register", "tls"],
+                    },
+                )
+
 
 class HabitTests(ServerTestCase):
     """
@@ -483,7 +487,12 @@ class HabitTests(ServerTestCase):
         """
         Recent releases escape them, old ones do not.
         """
-        for habits, texts in (("openfire-4.2", 0), ("openfire-4.7", 0), ("openfire-4.8", 1)):
+        for habits, texts in (
+            ("openfire-4.2", 0),
+            ("openfire-4.7", 0),
+            ("openfire-4.8", 1),
+            ("own", 0),
+        ):
             self.serve(habits=habits)
             client = Client([self.peer], "s1")
             self.assertEqual(client.plain("romeo", "r0meo").name, "success")

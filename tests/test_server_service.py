@@ -254,13 +254,14 @@ class EndTests(ServerTestCase):
 
     def test_bound(self) -> None:
         """
-        4.2 announces the end of a bound session, with the error before; the others send
-        the error at most.
+        4.2 and we announce the end of a bound session, with the error before; the others
+        send the error at most.
         """
-        self.assertEqual(
-            self.told("openfire-4.2", "conflict", bound=True), ["routed conflict", "close"]
-        )
-        self.assertEqual(self.told("openfire-4.2", None, bound=True), ["close"])
+        for habits in ("openfire-4.2", "own"):
+            self.assertEqual(
+                self.told(habits, "conflict", bound=True), ["routed conflict", "close"]
+            )
+            self.assertEqual(self.told(habits, None, bound=True), ["close"])
         for habits in ("openfire-4.7", "openfire-4.8"):
             self.assertEqual(self.told(habits, "conflict", bound=True), ["routed conflict"])
             self.assertEqual(self.told(habits, None, bound=True), [])
@@ -269,9 +270,10 @@ class EndTests(ServerTestCase):
         """
         All announce the end of one that has not bound; 4.8 puts the error inside.
         """
-        self.assertEqual(
-            self.told("openfire-4.2", "conflict", bound=False), ["routed conflict", "close"]
-        )
+        for habits in ("openfire-4.2", "own"):
+            self.assertEqual(
+                self.told(habits, "conflict", bound=False), ["routed conflict", "close"]
+            )
         self.assertEqual(self.told("openfire-4.7", "conflict", bound=False), ["close"])
         self.assertEqual(
             self.told("openfire-4.8", "conflict", bound=False), ["close", "error", "conflict"]

@@ -38,6 +38,14 @@ class SessionTests(SynchronousTestCase):
         self.assertEqual(self.a.bare, "romeo@localhost")
         self.assertEqual(self.new.jid, "localhost/n")
 
+    def test_begun(self) -> None:
+        """
+        A login has begun with its first element, and remains so when it has failed.
+        """
+        self.assertEqual((self.new.hasBegun, self.a.hasBegun), (False, True))
+        self.new.failures = 1
+        self.assertTrue(self.new.hasBegun)
+
     def test_found(self) -> None:
         """
         By stream ID, by account, by address.

@@ -10,8 +10,10 @@ talk.  It stands aside of the layers: it imports from layers 0 and 1 only, and
 nothing but L{cmanager.tap} imports it, for C{--demo}.
 
 L{cmanager.server.service} holds it together, L{cmanager.server.multiplexer} is one
-link, L{cmanager.server.management} what managers ask, L{cmanager.server.sessions} who
-is there; L{cmanager.server.inbound} takes in what clients send;
+link, L{cmanager.server.configuration} what managers are told, L{cmanager.server.management}
+what they ask, L{cmanager.server.clienttls} what they know of a client's TLS,
+L{cmanager.server.sessions} who is there; L{cmanager.server.inbound} takes in what clients
+send;
 L{cmanager.server.sasl}, L{cmanager.server.roster},
 L{cmanager.server.presence}, L{cmanager.server.messages} and L{cmanager.server.queries}
 are what they get, L{cmanager.server.accounts} what is kept.

@@ -28,6 +28,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from cmanager.config import load
 from cmanager.errors import ConfigError
 from cmanager.server.accounts import Store
+from cmanager.server.multiplexer import Habits
 from cmanager.server.service import Server, ServerOptions
 from cmanager.settings import Settings
 
@@ -109,7 +110,10 @@ def demoService(directory: str, reactor: Any, ports: Ports | None = None) -> Dem
     except OSError as error:
         raise ConfigError([f"{error.filename}: {error.strerror}; name another folder"]) from None
     options = ServerOptions(
-        domain=DOMAIN, secret=secret, endpoint=f"tcp:{ports.link}:interface={LOOPBACK[0]}"
+        domain=DOMAIN,
+        secret=secret,
+        endpoint=f"tcp:{ports.link}:interface={LOOPBACK[0]}",
+        habits=Habits.OWN,
     )
     server = Server(reactor, options, Store(str(home / "server.sqlite")))
     _addAccounts(server)

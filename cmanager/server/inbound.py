@@ -10,14 +10,25 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from cmanager.server.clienttls import ClientTLS
 from cmanager.server.elements import Element, StanzaError, address
-from cmanager.server.sasl import Challenge, SASLFailure, Step, decoded, encoded, exchanges
+from cmanager.server.sasl import (
+    BOUND_MECHANISMS,
+    Challenge,
+    Exchange,
+    SASLFailure,
+    Step,
+    decoded,
+    encoded,
+    exchanges,
+)
 from cmanager.server.sessions import ClientSession
 from cmanager.stanza import NS_SASL
 
 if TYPE_CHECKING:
     from cmanager.server.service import Server
 
+_LANG = ("http://www.w3.org/XML/1998/namespace", "lang")
 _IQ_TYPES = frozenset({"get", "set", "result", "error"})
 
 
@@ -67,23 +78,31 @@ class Inbound:
         text = str(element)
         if element.name == "auth":
             mechanism = element.getAttribute("mechanism", "")
-            if mechanism not in (self._server.configuration.mechanisms or ()):
-                raise SASLFailure("invalid-mechanism")
-            begin = self._exchanges.get(mechanism)
-            if begin is None:
-                raise SASLFailure("invalid-mechanism")
-            session.exchange = begin()
+            session.exchange = self._begun(session, mechanism)
             if not text and mechanism != "ANONYMOUS":
                 return Challenge(b"")
         if session.exchange is None:
             raise SASLFailure
         return session.exchange.step(decoded(text))
 
+    def _begun(self, session: ClientSession, mechanism: str) -> Exchange:
+        offer = self._server.offer
+        if mechanism in BOUND_MECHANISMS:
+            offered = offer.mechanisms if offer is not None else ()
+        else:
+            offered = self._server.configuration.mechanisms or ()
+        begin = self._exchanges.get(mechanism) if mechanism in offered else None
+        if begin is None:
+            raise SASLFailure("invalid-mechanism")
+        return begin(session.tls or ClientTLS())
+
     def _sasl(self, session: ClientSession, name: str, content: str) -> None:
         self._server.sendText(session, f'<{name} xmlns="{NS_SASL}">{content}</{name}>')
 
     def _stanza(self, session: ClientSession, stanza: Element) -> None:
         stanza["from"] = session.jid
+        if session.lang is not None and not stanza.hasAttribute(_LANG):
+            stanza[_LANG] = session.lang  # RFC 6120 section 8.1.5
         try:
             self._dispatch(session, stanza)
         except StanzaError as error:

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING
 from twisted.logger import Logger
 from twisted.words.protocols.jabber.xmlstream import toResponse
 
+from cmanager.server.clienttls import NS_CLIENT_TLS, parse
+from cmanager.server.configuration import NS_CLIENT_STREAM
 from cmanager.server.elements import CONTENT, Element, StanzaError, build, freed, payload, result
 from cmanager.server.sessions import ClientSession
 from cmanager.stanza import NS_MULTIPLEX, NS_MULTIPLEX_ERRORS, escapeAttribute
@@ -160,9 +162,7 @@ class Management:
     def _act(self, link: Link, id: str, child: Element | None) -> None:
         name = child.name if child is not None else None
         if child is not None and name == "create":
-            host = child.host
-            peer = "" if host is None else host.getAttribute("address", "")
-            self._server.create(link.manager, id, peer)
+            self._create(link, id, child)
             return
         session = self._server.sessions.get(link.manager, id)
         if session is None:
@@ -171,8 +171,32 @@ class Management:
             self._server.forget(session)
         elif child is not None and name == "failed":
             self._failed(session, list(child.elements()))
+        elif child is not None and (child.uri, name) == (NS_CLIENT_TLS, "tls"):
+            self._describe(session, child)
         else:
             raise StanzaError("bad-request")
+
+    def _create(self, link: Link, id: str, create: Element) -> None:
+        host = create.host
+        peer = "" if host is None else host.getAttribute("address", "")
+        session = ClientSession(id, link.manager, self._server.domain, peer)
+        if self._server.offer is not None:
+            for child in create.elements(NS_CLIENT_TLS, "tls"):
+                self._describe(session, child)
+            for child in create.elements(NS_CLIENT_STREAM, "stream"):
+                session.to, session.lang = child.getAttribute("to"), child.getAttribute("lang")
+        self._server.create(session)
+
+    def _describe(self, session: ClientSession, tls: Element) -> None:
+        offer = self._server.offer
+        if offer is None:
+            raise StanzaError("bad-request")
+        if session.tls is not None or session.hasBegun:
+            raise _refusal("bad-request", "invalid-payload")
+        try:
+            session.tls = parse(tls, offer.usable)
+        except ValueError:
+            raise _refusal("bad-request", "invalid-payload") from None
 
     def _failed(self, session: ClientSession, children: list[Element]) -> None:
         if len(children) != 1:

@@ -20,26 +20,16 @@ from twisted.python.failure import Failure
 from twisted.words.protocols.jabber.jid import JID, InvalidFormat
 from twisted.words.xish.domish import ParserError
 
-from cmanager.linkevents import Configuration, TLSPolicy
-from cmanager.server.elements import Element, StrictStream, build, streamError
+from cmanager.linkevents import TLSPolicy
+from cmanager.server.configuration import configurationOf
+from cmanager.server.elements import Element, StrictStream, streamError
 from cmanager.server.management import LinkFatal
-from cmanager.stanza import (
-    FOOTER,
-    NS_FEATURE_IQ_AUTH,
-    NS_FEATURE_IQ_REGISTER,
-    NS_LINK,
-    NS_MULTIPLEX,
-    NS_SASL,
-    NS_STREAMS,
-    NS_TLS,
-    escapeAttribute,
-)
+from cmanager.stanza import FOOTER, NS_LINK, NS_STREAMS, NS_TLS, escapeAttribute
 
 if TYPE_CHECKING:
     from cmanager.server.service import Server
 
 NS_COMPRESS = "http://jabber.org/protocol/compress"
-NS_FEATURE_COMPRESS = "http://jabber.org/features/compress"
 
 MAX_QUEUED_BYTES = 5242880
 """
@@ -53,19 +43,22 @@ class Habits(Enum):
     Whose manners the server has on the wire.
 
     4.2 announces the end of bound sessions, the others do not; 4.8 sends SASL elements
-    and stream errors as escaped text.
+    and stream errors as escaped text.  Our own are those of 4.2, with the extensions
+    C{urn:cmanager:tls:0} and C{urn:cmanager:stream:0}, and a configuration that has
+    changed is sent again.
     """
 
     OPENFIRE_4_2 = "openfire-4.2"
     OPENFIRE_4_7 = "openfire-4.7"
     OPENFIRE_4_8 = "openfire-4.8"
+    OWN = "own"
 
     @property
     def announcesEnds(self) -> bool:
         """
         A close request is sent for a bound session too.
         """
-        return self is Habits.OPENFIRE_4_2
+        return self in (Habits.OPENFIRE_4_2, Habits.OWN)
 
     @property
     def isRecent(self) -> bool:
@@ -73,6 +66,13 @@ class Habits(Enum):
         4.8 or later.
         """
         return self is Habits.OPENFIRE_4_8
+
+    @property
+    def hasExtensions(self) -> bool:
+        """
+        The extensions are announced.
+        """
+        return self is Habits.OWN
 
 
 class State(Enum):
@@ -279,10 +279,19 @@ class Link(Protocol):
             return
         self.state = State.READY
         self.write("<handshake></handshake>")
-        self.write(configurationOf(self._server.configuration, self._server.newID()))
+        self.configure()
         self.log.info("{link}: ready", link=self.name)
 
     # What goes out
+
+    def configure(self) -> None:
+        """
+        Tell the manager what to offer.
+        """
+        server = self._server
+        domains = {server.domain: server.configuration, **server.domains}
+        iqID = server.newID()
+        self.write(configurationOf(server.configuration, iqID, server.offer, domains))
 
     def write(self, xml: str) -> None:
         """
@@ -365,28 +374,3 @@ class LinkFactory(Factory):
         """
         server = self._server
         return Link(server) if len(server.connections) < server.settings.links else None
-
-
-def configurationOf(offered: Configuration, iqID: str) -> str:
-    """
-    Tell a manager what to offer to its clients.
-    """
-    iq = build(None, "iq", type="set", id=iqID)
-    configuration = iq.addElement((NS_MULTIPLEX, "configuration"))
-    if offered.starttls is not TLSPolicy.DISABLED:
-        starttls = configuration.addElement((NS_TLS, "starttls"))
-        if offered.starttls is TLSPolicy.REQUIRED:
-            starttls.addElement("required")
-    if offered.mechanisms:
-        mechanisms = configuration.addElement((NS_SASL, "mechanisms"))
-        for mechanism in offered.mechanisms:
-            mechanisms.addElement("mechanism", content=mechanism)
-    if offered.compression:
-        compression = configuration.addElement((NS_FEATURE_COMPRESS, "compression"))
-        compression.addElement("method", content="zlib")
-    if offered.auth:
-        configuration.addElement((NS_FEATURE_IQ_AUTH, "auth"))
-    if offered.register:
-        configuration.addElement((NS_FEATURE_IQ_REGISTER, "register"))
-    xml: str = iq.toXml()
-    return xml

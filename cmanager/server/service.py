@@ -23,6 +23,7 @@ from wokkel.xmppim import RosterItem
 from cmanager.errors import ConfigError
 from cmanager.linkevents import Configuration, TLSPolicy
 from cmanager.server.accounts import Store
+from cmanager.server.configuration import Offer
 from cmanager.server.elements import Element, StanzaError, address, streamError
 from cmanager.server.inbound import Inbound
 from cmanager.server.management import Management, Managers, closeOf, routeOf
@@ -79,6 +80,8 @@ class Server(Service):
 
     @ivar clock: The reactor, for the time.
     @ivar configuration: What managers are told to offer, when their links become ready.
+    @ivar domains: The same for further domains, which the server does not serve.
+    @ivar offer: What the extensions bring, if the habits have them.
     @ivar connections: All links, also those that have not said who they are.
     @ivar onBytes: Called with each link and what has come in on it, before it is read.
     @ivar port: Where it listens.
@@ -90,6 +93,8 @@ class Server(Service):
         self.domain = settings.domain
         self.store = store or Store()
         self.configuration = Configuration(TLSPolicy.OPTIONAL, OFFERED)
+        self.domains: dict[str, Configuration] = {}
+        self.offer = Offer() if settings.habits.hasExtensions else None
         self.sessions = Sessions()
         self.managers = Managers(settings.seed)
         self.management = Management(self)
@@ -188,7 +193,7 @@ class Server(Service):
 
     # Sessions
 
-    def create(self, manager: str, id: str, peer: str) -> None:
+    def create(self, session: ClientSession) -> None:
         """
         A manager announces a session.
 
@@ -196,12 +201,12 @@ class Server(Service):
         """
         if self._refuses:
             raise StanzaError("not-allowed")
-        old = self.sessions.get(manager, id)
+        old = self.sessions.get(session.manager, session.id)
         if old is not None:
             self.forget(old)
         if len(self.sessions) >= self.settings.sessions:
             raise StanzaError("resource-constraint")
-        self.sessions.add(ClientSession(id, manager, self.domain, peer))
+        self.sessions.add(session)
 
     def forget(self, session: ClientSession) -> None:
         """
@@ -313,9 +318,13 @@ class Server(Service):
     def setConfiguration(self, **changes: Any) -> None:
         """
         Change what managers are told to offer: fields of L{Configuration}.  As with the
-        real server, only links that become ready afterwards are told.
+        real server, only links that become ready afterwards are told, but with habits
+        of our own all are.
         """
         self.configuration = evolve(self.configuration, **changes)
+        for link in self.managers.links() if self.settings.habits.hasExtensions else ():
+            if link.isReady:
+                link.configure()
 
     def stopReading(self, link: Link) -> None:
         """

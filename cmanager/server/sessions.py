@@ -16,6 +16,7 @@ from twisted.words.protocols.jabber.jid import JID
 from cmanager.server.elements import Element
 
 if TYPE_CHECKING:
+    from cmanager.server.clienttls import ClientTLS
     from cmanager.server.sasl import Exchange
 
 
@@ -26,6 +27,9 @@ class ClientSession:
     @ivar id: The stream ID, which the manager has drawn.
     @ivar manager: The manager's name.
     @ivar peer: The client's IP address, as far as the manager has told it.
+    @ivar tls: The client's TLS, if the manager has described it.
+    @ivar to: The domain the client has asked for, and C{lang} the language of its
+        stream, if the manager has told them.
     @ivar name: The account, once logged in.
     @ivar anonymous: There is no account behind C{name}.
     @ivar resource: The resource, once bound.
@@ -45,18 +49,24 @@ class ClientSession:
         "failures",
         "id",
         "interested",
+        "lang",
         "manager",
         "name",
         "peer",
         "presence",
         "priority",
         "resource",
+        "tls",
+        "to",
     )
 
     def __init__(self, id: str, manager: str, domain: str, peer: str = "") -> None:
         self.id = id
         self.manager = manager
         self.peer = peer
+        self.tls: ClientTLS | None = None
+        self.to: str | None = None
+        self.lang: str | None = None
         self.name: str | None = None
         self.anonymous = False
         self.resource: str | None = None
@@ -74,6 +84,13 @@ class ClientSession:
         The account's address.
         """
         return f"{self.name}@{self._domain}"
+
+    @property
+    def hasBegun(self) -> bool:
+        """
+        The client has begun to log in.
+        """
+        return self.exchange is not None or self.name is not None or self.failures > 0
 
     @property
     def jid(self) -> str:
