@@ -6,8 +6,9 @@ Every error this program raises on purpose, and nothing else.  Layer 0.
 
 Three questions tell them apart: did I{we} break one of our own contracts
 (L{LocalError}), did a I{peer} break the protocol (L{StreamError} ends its
-stream, L{StanzaError} answers one stanza, L{LinkError} ends a link), or did
-the I{operator} write something that cannot work (L{ConfigError})?
+stream, L{PrefaceError} its connection, L{StanzaError} answers one stanza,
+L{LinkError} ends a link), or did the I{operator} write something that cannot
+work (L{ConfigError})?
 """
 
 from __future__ import annotations
@@ -51,6 +52,19 @@ class StreamError(CManagerError):
         return (
             self.condition if self.reason == self.condition else f"{self.condition}: {self.reason}"
         )
+
+
+class PrefaceError(CManagerError):
+    """
+    What a proxy has to say before a connection's first byte is missing or wrong.
+
+    @ivar reason: What the operator reads.  It holds nothing that was sent but numbers.
+        The peer gets no word: it does not speak XMPP yet.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
 
 
 class StanzaError(CManagerError):

@@ -9,7 +9,14 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from cmanager.errors import CManagerError, ConfigError, LinkError, StanzaError, StreamError
+from cmanager.errors import (
+    CManagerError,
+    ConfigError,
+    LinkError,
+    PrefaceError,
+    StanzaError,
+    StreamError,
+)
 
 
 class StreamErrorTests(SynchronousTestCase):
@@ -49,6 +56,13 @@ class OtherErrorTests(SynchronousTestCase):
         """
         self.assertEqual(StanzaError("service-unavailable").type, "cancel")
 
+    def test_prefaceError(self) -> None:
+        """
+        A preface error says why, to the operator alone.
+        """
+        error = PrefaceError("no PROXY preface")
+        self.assertEqual((error.reason, str(error)), ("no PROXY preface", "no PROXY preface"))
+
     def test_linkErrorAdvice(self) -> None:
         """
         A link error tells what happened and, where there is something, what to do.
@@ -70,5 +84,5 @@ class OtherErrorTests(SynchronousTestCase):
         """
         Whoever must stop everything of ours can.
         """
-        for kind in (ConfigError, LinkError, StanzaError, StreamError):
+        for kind in (ConfigError, LinkError, PrefaceError, StanzaError, StreamError):
             self.assertTrue(issubclass(kind, CManagerError))
