@@ -6,7 +6,8 @@ What C{make test} and C{make lint} run: the gates, and all tests under coverage.
 
 The last line is C{N passed, N failed}, with C{, N skipped} where there are any:
 trial's own counts.  A gate that fails counts as one more that failed; one that
-holds counts as nothing.
+holds counts as nothing.  Tests that were left out are named before it, with what
+they lack; where C{CMANAGER_REQUIRE_ALL_ACTS} is 1 that is one more failure.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ import os
 import re
 import subprocess
 import sys
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent.parent
@@ -30,7 +33,17 @@ GATES = {
 }
 
 _SUMMARY = re.compile(r"^(?:PASSED|FAILED)(?: \((?P<counts>[a-zA-Z0-9=, ]*)\))?$", re.MULTILINE)
+_SKIPPED = re.compile(
+    r"^\[SKIPPED\]\n(?P<reason>.*?)\n\n(?P<tests>.*?)\n(?:=|-){70,}$", re.MULTILINE | re.DOTALL
+)
 _RAN = re.compile(r"^Ran (\d+) tests? in ", re.MULTILINE)
+
+
+def isRequired(environment: Mapping[str, str] = os.environ) -> bool:
+    """
+    Say whether no test may be left out.
+    """
+    return environment.get("CMANAGER_REQUIRE_ALL_ACTS") == "1"
 
 
 def counts(output: str) -> tuple[int, int, int]:
@@ -57,12 +70,39 @@ def counts(output: str) -> tuple[int, int, int]:
     return passed, failed, by.get("skips", 0)
 
 
+def leftOut(output: str) -> list[str]:
+    """
+    Return what to say of the tests that were skipped: for each reason a line, and below
+    it a line for each of their classes.
+    """
+    lines = []
+    for found in _SKIPPED.finditer(output):
+        tests = found["tests"].split("\n")
+        lines.append(f"{len(tests)} left out: {' '.join(found['reason'].split())}")
+        classes = Counter(test.rpartition(".")[0] for test in tests)
+        lines += [f"    {name} ({classes[name]})" for name in sorted(classes)]
+    return lines
+
+
 def closingLine(passed: int, failed: int, skipped: int) -> str:
     """
     Return the line a run ends with.
     """
     line = f"{passed} passed, {failed} failed"
     return f"{line}, {skipped} skipped" if skipped else line
+
+
+def conclusion(
+    passed: int, failed: int, skipped: int, missing: list[str], *, isRequired: bool = False
+) -> list[str]:
+    """
+    Return the lines a run ends with.
+
+    @param missing: What was L{leftOut}.
+    @param isRequired: That is not permitted.
+    """
+    failed += isRequired and skipped > 0
+    return [*missing, closingLine(passed, failed, skipped)]
 
 
 def gate(name: str, command: list[str]) -> bool:
@@ -75,10 +115,12 @@ def gate(name: str, command: list[str]) -> bool:
     return holds
 
 
-def trial(jobs: int, tests: list[str]) -> tuple[int, int, int]:
+def trial(jobs: int, tests: list[str]) -> tuple[tuple[int, int, int], list[str]]:
     """
     Run the tests under coverage, in C{jobs} processes, and show their output as
     it comes.
+
+    @return: Their L{counts}, and what was L{leftOut}.
     """
     subprocess.run([str(PROGRAMS / "coverage"), "erase"], cwd=HERE, check=False)
     command = [str(PROGRAMS / "coverage"), "run", "-m", "twisted.trial"]
@@ -102,7 +144,7 @@ def trial(jobs: int, tests: list[str]) -> tuple[int, int, int]:
     passed, failed, skipped = counts("".join(output))
     if process.returncode and not failed:
         failed = 1
-    return passed, failed, skipped
+    return (passed, failed, skipped), leftOut("".join(output))
 
 
 def main(arguments: list[str]) -> int:
@@ -119,13 +161,14 @@ def main(arguments: list[str]) -> int:
     if options.lint:
         return 1 if broken else 0
 
-    passed, failed, skipped = trial(options.jobs, options.tests or ["tests"])
+    (passed, failed, skipped), missing = trial(options.jobs, options.tests or ["tests"])
     subprocess.run([str(PROGRAMS / "coverage"), "combine", "--quiet"], cwd=HERE, check=False)
     least = 0 if options.tests else LEAST_COVERAGE_PERCENT
     covered = gate("coverage", ["coverage", "report", f"--fail-under={least}"])
     failed += broken + (not covered)
-    print(closingLine(passed, failed, skipped), flush=True)
-    return 1 if failed else 0
+    required = isRequired()
+    print(*conclusion(passed, failed, skipped, missing, isRequired=required), sep="\n", flush=True)
+    return 1 if failed or (skipped and required) else 0
 
 
 if __name__ == "__main__":

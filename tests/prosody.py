@@ -26,11 +26,10 @@ from pathlib import Path
 from typing import IO
 from xml.etree import ElementTree
 
-from twisted.trial.unittest import SkipTest
+from tests.programs import find
 
 HERE = Path(__file__).resolve().parent.parent
 MODULES = HERE / "contrib" / "prosody"
-MISSING = "Prosody is not installed; on Debian or Ubuntu: apt install prosody"
 OPEN = re.compile(r"Activated service 'connection_manager' on ")
 TAKEN = re.compile(r"Failed to open server port")
 START_ATTEMPTS = 5
@@ -64,28 +63,6 @@ connection_manager_ports = {{ {linkPort} }}
 {options}
 {hosts}
 """
-
-
-def isRequired() -> bool:
-    """
-    Say whether the tests may not go on without Prosody.
-    """
-    return os.environ.get("CMANAGER_REQUIRE_ALL_ACTS") == "1"
-
-
-def program() -> str:
-    """
-    Return where Prosody is.
-
-    @raise SkipTest: It is nowhere, and that is permitted.
-    @raise AssertionError: It is nowhere, and all tests are wanted.
-    """
-    found = shutil.which("prosody", path=os.environ.get("PATH", "") + ":/usr/bin:/usr/sbin")
-    if found is not None:
-        return found
-    if isRequired():
-        raise AssertionError(MISSING)
-    raise SkipTest(MISSING)
 
 
 def freePorts() -> tuple[int, int]:
@@ -151,7 +128,7 @@ class Prosody:
         @param options: Its global part: whatever else is to be set.
         @param modules: Modules to load beside the usual.
         """
-        self._program = program()
+        self._program = find("prosody", "prosody")
         self._process: subprocess.Popen[str] | None = None
         self._reader: threading.Thread | None = None
         self._modules = modules

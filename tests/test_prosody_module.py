@@ -12,14 +12,12 @@ import atexit
 import hashlib
 import hmac
 import re
-import shutil
 import subprocess
 from base64 import b64decode, b64encode
 from collections import defaultdict
 from collections.abc import Callable
 from itertools import count
 from pathlib import Path
-from unittest import SkipTest
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 from xml.sax.saxutils import quoteattr
@@ -36,7 +34,8 @@ from twisted.trial.unittest import TestCase
 
 from cmanager.config import loads
 from tests.certificates import authority
-from tests.prosody import HERE, LOOPBACK, MODULES, Prosody, isRequired
+from tests.programs import find
+from tests.prosody import HERE, LOOPBACK, MODULES, Prosody
 
 PAIR = HERE / "etc" / "prosody"
 
@@ -1807,12 +1806,7 @@ class LintTests(TestCase):
         """
         C{luacheck} finds nothing.
         """
-        program = shutil.which("luacheck")
-        if program is None:
-            missing = "luacheck is not installed; on Debian or Ubuntu: apt install lua-check"
-            if isRequired():
-                raise AssertionError(missing)
-            raise SkipTest(missing)
+        program = find("luacheck", "lua-check")
         done = subprocess.run(
             [program, "--no-color", "."], cwd=MODULES, capture_output=True, text=True, check=False
         )

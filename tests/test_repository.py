@@ -10,13 +10,17 @@ from __future__ import annotations
 
 import ast
 import io
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
-from tests.gates import closingLine, counts
+from tests.gates import closingLine, conclusion, counts, leftOut
+from tests.programs import find
 
 HERE = Path(__file__).resolve().parent.parent
 SOURCES = ("cmanager", "tests", "bench", "twisted", "docs", "changes", "contrib", "etc", ".ci")
@@ -259,3 +263,80 @@ class CountTests(SynchronousTestCase):
         """
         self.assertEqual(closingLine(3, 0, 0), "3 passed, 0 failed")
         self.assertEqual(closingLine(3, 1, 2), "3 passed, 1 failed, 2 skipped")
+
+
+class LeftOutTests(SynchronousTestCase):
+    """
+    Tests that need a program the machine does not have.
+    """
+
+    output = (
+        "  test_a ...  [SKIPPED]\n\n"
+        f"{'=' * 79}\n[SKIPPED]\nit is not installed; on Debian\nor Ubuntu: apt install it\n\n"
+        f"tests.test_a.A.test_1\ntests.test_a.A.test_2\ntests.test_a.B.test_1\n{'=' * 79}\n"
+        f"[SKIPPED]\nno moon\n\ntests.test_b.A.test_1\n{'-' * 79}\nRan 9 tests in 0.1s\n"
+    )
+
+    def test_named(self) -> None:
+        """
+        The end of C{make test} names each class that was left out, below what it lacks.
+        """
+        self.assertEqual(
+            leftOut(self.output),
+            [
+                "3 left out: it is not installed; on Debian or Ubuntu: apt install it",
+                "    tests.test_a.A (2)",
+                "    tests.test_a.B (1)",
+                "1 left out: no moon",
+                "    tests.test_b.A (1)",
+            ],
+        )
+        self.assertEqual(leftOut("Ran 7 tests in 0.1s\n\nPASSED (successes=7)\n"), [])
+
+    def test_missing(self) -> None:
+        """
+        A test whose program is missing is skipped with the words that get it; where all
+        tests are required it fails with them.
+        """
+        words = "prosody is not installed; on Debian or Ubuntu: apt install prosody"
+        bare = {"PATH": "/nowhere"}
+        self.assertEqual(str(self.assertRaises(SkipTest, find, "prosody", "prosody", bare)), words)
+        required = {**bare, "CMANAGER_REQUIRE_ALL_ACTS": "1"}
+        self.assertEqual(
+            str(self.assertRaises(AssertionError, find, "prosody", "prosody", required)), words
+        )
+        self.assertEqual(find("sh", "dash", {"PATH": "/bin"}), "/bin/sh")
+
+    def test_conclusion(self) -> None:
+        """
+        What was left out is said last but for the counts; where nothing may be, it is one
+        more failure.
+        """
+        missing = ["2 left out: no moon"]
+        self.assertEqual(conclusion(5, 0, 2, missing), [*missing, "5 passed, 0 failed, 2 skipped"])
+        self.assertEqual(
+            conclusion(5, 0, 2, missing, isRequired=True),
+            [*missing, "5 passed, 1 failed, 2 skipped"],
+        )
+        self.assertEqual(conclusion(5, 0, 0, [], isRequired=True), ["5 passed, 0 failed"])
+
+    def test_absent(self) -> None:
+        """
+        On a machine that lacks a program trial's words are understood: a skip, or an
+        error where nothing may be left out.
+        """
+        test = "tests.test_prosody_module.LintTests"
+        for required, expected in (("", (0, 0, 1)), ("1", (0, 1, 0))):
+            done = subprocess.run(
+                [sys.executable, "-m", "twisted.trial", f"--temp-directory={self.mktemp()}", test],
+                cwd=HERE,
+                env={**os.environ, "PATH": "/nowhere", "CMANAGER_REQUIRE_ALL_ACTS": required},
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            self.assertEqual(counts(done.stdout), expected, done.stdout + done.stderr)
+            words = "luacheck is not installed; on Debian or Ubuntu: apt install lua-check"
+            self.assertIn(words, done.stdout)
+            if not required:
+                self.assertEqual(leftOut(done.stdout), [f"1 left out: {words}", f"    {test} (1)"])
