@@ -326,9 +326,10 @@ class LeftOutTests(SynchronousTestCase):
         error where nothing may be left out.
         """
         test = "tests.test_prosody_module.LintTests"
+        folder = Path(self.mktemp()).absolute()
         for required, expected in (("", (0, 0, 1)), ("1", (0, 1, 0))):
             done = subprocess.run(
-                [sys.executable, "-m", "twisted.trial", f"--temp-directory={self.mktemp()}", test],
+                [sys.executable, "-m", "twisted.trial", f"--temp-directory={folder}", test],
                 cwd=HERE,
                 env={**os.environ, "PATH": "/nowhere", "CMANAGER_REQUIRE_ALL_ACTS": required},
                 capture_output=True,
