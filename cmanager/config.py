@@ -12,6 +12,7 @@ The keys are in L{cmanager.settings}; their names are public here.
 from __future__ import annotations
 
 import os
+import re
 import stat
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -20,6 +21,7 @@ from types import MappingProxyType
 
 from attrs import evolve
 
+from cmanager.discovery import asciiName
 from cmanager.errors import ConfigError, StanzaError
 from cmanager.jid import prepareDomain
 from cmanager.schema import Refused, problems, strictConverter, toTOML
@@ -35,6 +37,7 @@ from cmanager.settings import (
     LogSettings,
     ManagerSettings,
     Preset,
+    PublicSettings,
     Security,
     ServerSettings,
     Settings,
@@ -54,6 +57,7 @@ __all__ = [
     "LogSettings",
     "ManagerSettings",
     "Preset",
+    "PublicSettings",
     "Security",
     "ServerSettings",
     "Settings",
@@ -174,6 +178,7 @@ def _contradictions(settings: Settings) -> Iterator[str]:
     yield from _order(
         "limits.login-delay", limits.loginDelay, "login-delay-max", limits.loginDelayMax
     )
+    yield from _nameless(settings.public.host)
     endpoints: dict[str, int] = {}
     for number, listener in enumerate(settings.listeners):
         first = endpoints.setdefault(listener.endpoint, number)
@@ -209,6 +214,11 @@ def _contradictions(settings: Settings) -> Iterator[str]:
                 )
 
 
+def _nameless(host: str | None) -> Iterator[str]:
+    if host is not None and asciiName(host) is None:
+        yield f"public.host = {toTOML(host)}: must be a name in the DNS"
+
+
 def _order(low: str, least: float, high: str, most: float) -> Iterator[str]:
     if least > most:
         yield f"{low} = {least}: must be at most {high}, which is {most}"
@@ -222,6 +232,12 @@ def _doubts(settings: Settings) -> Iterator[str]:
         yield (
             "client.unauthenticated-stanza-bytes: RFC 6120 section 13.12 asks for at least 10000"
         )
+    for key, url in (("websocket", settings.public.websocket), ("bosh", settings.public.bosh)):
+        scheme, _, rest = (url or "").partition("://")
+        if scheme in ("ws", "http") and not _isLoopback(re.split("[:/]", rest)[0]):
+            yield (
+                f"public.{key}: {scheme}: sends passwords and messages in clear over the network"
+            )
     for number, server in enumerate(settings.servers):
         here = f"server[{number}]"
         if server.insecure:

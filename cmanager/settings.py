@@ -75,6 +75,18 @@ Address = Annotated[str, Accepted('like "xmpp.example.org:5262" or "[::1]:5262"'
 Endpoint = Annotated[
     str, Accepted('an endpoint like "tcp:5222" or "unix:/run/cmanager.sock"', isEndpoint)
 ]
+Host = Annotated[
+    str,
+    matching(r"(?![0-9.]+\Z)[^\s/:;@\[\]%\"]{1,253}", 'a host name like "xmpp.example.org"'),
+]
+Port = Annotated[int, between(1, 65535)]
+_AT = r"(?:\[[0-9A-Fa-f:.]+\]|[^\s/:?#@\[\]\"<>\\^`{|}]+)(?::[0-9]{1,5})?(?:/[^\s#\"<>\\^`{|}]*)?"
+WebSocketURL = Annotated[
+    str, matching(f"wss?://{_AT}", 'a URL like "wss://xmpp.example.org/xmpp-websocket"')
+]
+BOSHURL = Annotated[
+    str, matching(f"https?://{_AT}", 'a URL like "https://xmpp.example.org/http-bind"')
+]
 Variable = Annotated[str, matching("[A-Za-z_][A-Za-z0-9_]*", "the name of a variable")]
 
 
@@ -179,6 +191,20 @@ class ListenerSettings:
     type: Text
     endpoint: Endpoint
     starttls: StartTLS = StartTLS.REQUIRED
+
+
+@frozen
+class PublicSettings:
+    """
+    What the world is told about the ways in, see L{cmanager.discovery}.  Empty or unset
+    is what the listeners say.
+    """
+
+    host: Host | None = None
+    starttlsPorts: tuple[Port, ...] = ()
+    tlsPorts: tuple[Port, ...] = ()
+    websocket: WebSocketURL | None = None
+    bosh: BOSHURL | None = None
 
 
 @frozen
@@ -305,6 +331,7 @@ class Settings:
     log: LogSettings = LogSettings()
     tls: TLSSettings
     listeners: tuple[ListenerSettings, ...] = field(metadata={"key": "listener"})
+    public: PublicSettings = PublicSettings()
     servers: tuple[ServerSettings, ...] = field(metadata={"key": "server"})
     client: ClientSettings = ClientSettings()
     limits: LimitSettings = LimitSettings()

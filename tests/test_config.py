@@ -49,6 +49,9 @@ secret-environment = "SECRET"
 
 EXAMPLES = {
     "manager.name": "a random one",
+    "public.host": "not announced",
+    "public.websocket": "that of the listeners",
+    "public.bosh": "that of the listeners",
     "tls.client-ca": "only for client-certificates",
     "server.address": "SRV",
     "server.secret-file": "or secret-environment",
@@ -142,6 +145,7 @@ class ManualTests(SynchronousTestCase):
                 "tls": config.TLSSettings,
                 "client": config.ClientSettings,
                 "limits": config.LimitSettings,
+                "public": config.PublicSettings,
             }[str(keyOf(table))]
             for attribute in attrs.fields(cls):
                 if keyOf(attribute) is not None:
@@ -382,6 +386,47 @@ class RangeTests(Case):
             (problem,) = self.problemsOf(f'address = "{address}"\n')
             self.assertIn("xmpp.example.org:5262", problem)
 
+    def test_public(self) -> None:
+        """
+        What the world is told is a host name, ports, and URLs of the right kind.
+        """
+        for line in (
+            'host = "xmpp.example.org"',
+            'host = "B\u00dcCHER.example."',
+            "starttls-ports = [1, 65535]",
+            'websocket = "wss://xmpp.example.org"',
+            'websocket = "wss://[2001:db8::1]:8443/xmpp?a=b&c"',
+            'bosh = "https://xmpp.example.org:5281/http-bind/"',
+        ):
+            self.assertEqual(read(f"[public]\n{line}\n").warnings, ())
+        for line in (
+            'host = ""',
+            'host = "192.0.2.1"',
+            'host = "xmpp.example.org:5222"',
+            'host = "[::1]"',
+            'host = "a..b"',
+            'host = "-.b"',
+            f'host = "{"a" * 64}.b"',
+            "starttls-ports = [0]",
+            "tls-ports = [65536]",
+            'tls-ports = ["443"]',
+            'websocket = "https://xmpp.example.org"',
+            'websocket = "wss://"',
+            'websocket = "wss:///x"',
+            'websocket = "wss://a@b/"',
+            'websocket = "wss://a/#b"',
+            'websocket = "wss://a/ b"',
+            "websocket = 'wss://a/\"'",
+            'bosh = "wss://a/"',
+            'bosh = "https://a/<"',
+        ):
+            (problem,) = self.problemsOf(f"[public]\n{line}\n")
+            self.assertTrue(problem.startswith(f"public.{line.partition(' ')[0]}"), problem)
+        self.assertEqual(
+            self.problemsOf('[public]\nhost = "a..b"\n'),
+            ('public.host = "a..b": must be a name in the DNS',),
+        )
+
     def test_badDomains(self) -> None:
         """
         A domain holds no space, slash, at sign or empty label.
@@ -458,6 +503,15 @@ class ContradictionTests(Case):
         """
         (problem,) = self.problemsOf(text=edited('"montague.example"', '"a.example", "A.example"'))
         self.assertEqual(problem, "server[0].domains: a.example stands there twice")
+
+    def test_publicInClear(self) -> None:
+        """
+        URLs without TLS are possible, with a warning unless they stay on this machine.
+        """
+        for line in ('websocket = "ws://a.example/"', 'bosh = "http://a.example:80"'):
+            self.assertIn("in clear", read(f"[public]\n{line}\n").warnings[0])
+        for line in ('websocket = "ws://localhost:80/"', 'bosh = "http://127.0.0.1"'):
+            self.assertEqual(read(f"[public]\n{line}\n").warnings, ())
 
     def test_doubts(self) -> None:
         """
