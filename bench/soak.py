@@ -17,33 +17,25 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
-import os
-import resource
-import signal
-import subprocess
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from bench.part import HOST, BenchError, Part, freePort, raiseFileLimit
 from tests.certificates import authority
 
-HERE = Path(__file__).resolve().parent.parent
 DOMAIN = "soak.example"
 PASSWORD = "soak"
 SECRET = "for the soak test"
-HOST = "127.0.0.1"
 RESOURCES = 100
 LOGINS_AT_ONCE = 64
 START_SECONDS = 30.0
 LEAST_LOGIN_SECONDS = 60.0
 LOGINS_PER_SECOND = 25.0
 ARRIVAL_SECONDS = 30.0
-STOP_SECONDS = 15.0
 
 CONFIGURATION = """
 [manager]
@@ -62,128 +54,6 @@ address = "{host}:{linkPort}"
 secret-file = "{directory}/secret"
 security = "plain"
 """
-
-
-class SoakError(Exception):
-    """
-    What must not happen has happened.
-    """
-
-
-class Part:
-    """
-    A process that says lines.
-    """
-
-    def __init__(self, name: str, *command: str, **options: Any) -> None:
-        self.name = name
-        self.lines: list[str] = []
-        self._news = threading.Condition()
-        self.process = subprocess.Popen(
-            command,
-            cwd=HERE,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            env={**os.environ, "PYTHONPATH": str(HERE), "PYTHONUNBUFFERED": "1"},
-            **options,
-        )
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
-        self._seen = 0
-
-    def _read(self) -> None:
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            with self._news:
-                self.lines.append(line.rstrip("\n"))
-                self._news.notify_all()
-        with self._news:
-            self.lines.append("(the end)")
-            self._news.notify_all()
-
-    def say(self, **order: Any) -> None:
-        """
-        Give an order.
-        """
-        assert self.process.stdin is not None
-        self.process.stdin.write(json.dumps(order) + "\n")
-        self.process.stdin.flush()
-
-    def wait(self, wanted: Callable[[str], bool], seconds: float) -> str:
-        """
-        Return the next line that is wanted.
-        """
-        deadline = time.monotonic() + seconds
-        with self._news:
-            while True:
-                while self._seen < len(self.lines):
-                    line = self.lines[self._seen]
-                    self._seen += 1
-                    if wanted(line):
-                        return line
-                left = deadline - time.monotonic()
-                if self.lines[-1:] == ["(the end)"] or left <= 0:
-                    raise SoakError(f"{self.name}: not in time: {self.lines[-20:]}")
-                self._news.wait(left)
-
-    def hear(self, event: str, seconds: float) -> dict[str, Any]:
-        """
-        Return the next event of this kind.
-        """
-        line = self.wait(
-            lambda said: said.startswith("{") and f'"event": "{event}"' in said, seconds
-        )
-        return json.loads(line)
-
-    def stop(self) -> int:
-        """
-        End it in order.
-
-        @return: Its exit status.
-        """
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-        try:
-            return self.process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            return self.process.wait()
-
-    def memory(self) -> int:
-        """
-        Return the bytes of memory it has now.
-        """
-        pages = int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1])
-        return pages * resource.getpagesize()
-
-    def seconds(self) -> float:
-        """
-        Return the processor time it has used.
-        """
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def raiseFileLimit() -> None:
-    """
-    Let this process and those it starts open as many files as they may.
-    """
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-def freePort() -> int:
-    """
-    Return a port that was free a moment ago.
-    """
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
 
 
 def write(directory: Path, linkPort: int, port: int) -> None:
@@ -254,7 +124,7 @@ def running(options: argparse.Namespace) -> Iterator[tuple[Part, list[Part], dic
             yield front, loads, plan
             status = front.stop()
             if status:
-                raise SoakError(f"cmanager ended with {status}: {front.lines[-20:]}")
+                raise BenchError(f"cmanager ended with {status}: {front.lines[-20:]}")
         finally:
             for part in reversed(parts):
                 part.stop()
@@ -264,7 +134,7 @@ def soak(options: argparse.Namespace) -> None:
     """
     Do it.
 
-    @raise SoakError: Something was lost, or took too long.
+    @raise BenchError: Something was lost, or took too long.
     """
     with running(options) as (front, loads, plan):
         empty, used = front.memory(), front.seconds()
@@ -277,7 +147,7 @@ def soak(options: argparse.Namespace) -> None:
         bound = max(LEAST_LOGIN_SECONDS, options.clients / LOGINS_PER_SECOND)
         problems = [p for load in loads for p in load.hear("online", bound)["problems"]]
         if problems:
-            raise SoakError(f"{len(problems)} could not log in: {problems[:5]}")
+            raise BenchError(f"{len(problems)} could not log in: {problems[:5]}")
         took = time.monotonic() - started
         full, cost = front.memory(), front.seconds() - used
         each = (full - empty) / options.clients
@@ -320,14 +190,14 @@ def soak(options: argparse.Namespace) -> None:
             f"processor: {share * 100:.0f} % of a core; memory now {front.memory() / 2**20:.1f} MiB"
         )
         if not arrived or total["doubled"] or total["lost"]:
-            raise SoakError("something was lost")
+            raise BenchError("something was lost")
         if sent != options.clients * options.messages:
-            raise SoakError(f"only {sent} messages could be sent")
+            raise BenchError(f"only {sent} messages could be sent")
         for load in loads:
             load.say(order="leave")
         clean = sum(load.hear("left", ARRIVAL_SECONDS)["clean"] for load in loads)
         if clean != options.clients:
-            raise SoakError(f"only {clean} streams were closed in order")
+            raise BenchError(f"only {clean} streams were closed in order")
     print("none lost")
 
 
@@ -344,7 +214,7 @@ def main(arguments: list[str]) -> int:
     raiseFileLimit()
     try:
         soak(options)
-    except SoakError as error:
+    except BenchError as error:
         print(f"FAILED: {error}", file=sys.stderr)
         return 1
     return 0

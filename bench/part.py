@@ -1,0 +1,145 @@
+# Copyright the cmanager authors.
+# See LICENSE for details.
+
+"""
+The processes of a measurement: started, told, listened to, and ended.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent.parent
+HOST = "127.0.0.1"
+STOP_SECONDS = 15.0
+
+
+class BenchError(Exception):
+    """
+    What must not happen has happened.
+    """
+
+
+class Part:
+    """
+    A process that says lines.
+    """
+
+    def __init__(self, name: str, *command: str, **options: Any) -> None:
+        self.name = name
+        self.lines: list[str] = []
+        self._news = threading.Condition()
+        self.process = subprocess.Popen(
+            command,
+            cwd=HERE,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            env={**os.environ, "PYTHONPATH": str(HERE), "PYTHONUNBUFFERED": "1"},
+            **options,
+        )
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+        self._seen = 0
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            with self._news:
+                self.lines.append(line.rstrip("\n"))
+                self._news.notify_all()
+        with self._news:
+            self.lines.append("(the end)")
+            self._news.notify_all()
+
+    def say(self, **order: Any) -> None:
+        """
+        Give an order.
+        """
+        assert self.process.stdin is not None
+        self.process.stdin.write(json.dumps(order) + "\n")
+        self.process.stdin.flush()
+
+    def wait(self, wanted: Callable[[str], bool], seconds: float) -> str:
+        """
+        Return the next line that is wanted.
+        """
+        deadline = time.monotonic() + seconds
+        with self._news:
+            while True:
+                while self._seen < len(self.lines):
+                    line = self.lines[self._seen]
+                    self._seen += 1
+                    if wanted(line):
+                        return line
+                left = deadline - time.monotonic()
+                if self.lines[-1:] == ["(the end)"] or left <= 0:
+                    raise BenchError(f"{self.name}: not in time: {self.lines[-20:]}")
+                self._news.wait(left)
+
+    def hear(self, event: str, seconds: float) -> dict[str, Any]:
+        """
+        Return the next event of this kind.
+        """
+        line = self.wait(
+            lambda said: said.startswith("{") and f'"event": "{event}"' in said, seconds
+        )
+        return json.loads(line)
+
+    def stop(self) -> int:
+        """
+        End it in order.
+
+        @return: Its exit status.
+        """
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        try:
+            return self.process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            return self.process.wait()
+
+    def memory(self) -> int:
+        """
+        Return the bytes of memory it has now.
+        """
+        pages = int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1])
+        return pages * resource.getpagesize()
+
+    def seconds(self) -> float:
+        """
+        Return the processor time it has used.
+        """
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def raiseFileLimit() -> None:
+    """
+    Let this process and those it starts open as many files as they may.
+    """
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def freePort() -> int:
+    """
+    Return a port that was free a moment ago.
+    """
+    import socket
+
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])
