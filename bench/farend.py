@@ -27,7 +27,8 @@ NS_LINK = "http://jabber.org/protocol/connectionmanager"
 CONFIGURATION = (
     '<iq type="set" id="c1" from="{domain}"><configuration xmlns="' + NS_LINK + '">'
     '<starttls xmlns="urn:ietf:params:xml:ns:xmpp-tls"/>'
-    '<mechanisms xmlns="urn:ietf:params:xml:ns:xmpp-sasl"><mechanism>SCRAM-SHA-1</mechanism></mechanisms>'
+    '<mechanisms xmlns="urn:ietf:params:xml:ns:xmpp-sasl">'
+    "<mechanism>SCRAM-SHA-1</mechanism></mechanisms>"
     "</configuration></iq>"
 )
 SUCCESS = '<success xmlns="urn:ietf:params:xml:ns:xmpp-sasl"/>'

@@ -58,9 +58,9 @@ class Session:
             try:
                 more = self.sock.recv(READ_BYTES)
             except TimeoutError:
-                raise ConnectionError(f"nothing, expecting {until!r} behind {read[-300:]!r}") from None
+                more = b""
             if not more:
-                raise ConnectionError(f"closed, expecting {until!r} behind {read[-300:]!r}")
+                raise ConnectionError(f"no {until!r} behind {read[-300:]!r}")
             read += more
 
 
