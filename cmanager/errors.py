@@ -54,6 +54,24 @@ class StreamError(CManagerError):
         )
 
 
+class BOSHError(CManagerError):
+    """
+    A client's request over HTTP breaks the rules of BOSH, and ends its session.
+
+    @ivar condition: A terminal binding condition of XEP-0124 section 17.2, for example
+        C{"item-not-found"}.
+    @ivar reason: What the operator reads in the log.  It holds nothing that was sent.
+    """
+
+    def __init__(self, condition: str, reason: str) -> None:
+        super().__init__(condition, reason)
+        self.condition = condition
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.condition}: {self.reason}"
+
+
 class PrefaceError(CManagerError):
     """
     What a proxy has to say before a connection's first byte is missing or wrong.

@@ -10,6 +10,7 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from cmanager.errors import (
+    BOSHError,
     CManagerError,
     ConfigError,
     LinkError,
@@ -55,6 +56,14 @@ class OtherErrorTests(SynchronousTestCase):
         A stanza error is a C{cancel} unless it says otherwise.
         """
         self.assertEqual(StanzaError("service-unavailable").type, "cancel")
+
+    def test_boshError(self) -> None:
+        """
+        An error of BOSH has a condition for the client and a reason for the operator.
+        """
+        error = BOSHError("item-not-found", "the rid is outside the window")
+        self.assertEqual(error.condition, "item-not-found")
+        self.assertEqual(str(error), "item-not-found: the rid is outside the window")
 
     def test_prefaceError(self) -> None:
         """
