@@ -21,6 +21,7 @@ from zope.interface import Attribute, Interface
 if TYPE_CHECKING:
     from twisted.application.service import IService
 
+    from cmanager.clienttls import ClientTLS
     from cmanager.host import Host, IPool
     from cmanager.metrics import Metrics
     from cmanager.router import Router
@@ -115,6 +116,14 @@ class IClientStream(Interface):
     def abort() -> None:
         """
         Drop the transport now.  C{transportLost} follows.
+        """
+
+    def tlsFacts() -> ClientTLS | None:
+        """
+        Return what there is to say of the client's TLS, once it is C{secure}.
+
+        @return: L{None} where it is not, or where nothing is known of it: somebody else
+            has decrypted it.
         """
 
     def pauseReading() -> None:

@@ -17,6 +17,7 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from cmanager import diagnosis
+from cmanager.clienttls import ClientTLS
 from cmanager.diagnosis import Step
 from cmanager.errors import LinkError
 from cmanager.interfaces import ILink
@@ -30,7 +31,7 @@ from cmanager.linkevents import (
 )
 from cmanager.linkstream import LinkStream
 from cmanager.memory import RouteMemory
-from cmanager.multiplex import MAX_UPWARD_BYTES, ROUTE_END
+from cmanager.multiplex import MAX_UPWARD_BYTES, ROUTE_END, ClientHeader
 from cmanager.stanza import Stanza
 
 if TYPE_CHECKING:
@@ -77,8 +78,23 @@ class Link(LinkStream):
         """
         self._pinned.add(session.id)
         if self.isReady:
-            iqID = self.owner.newIQ("create", session.id)
-            self._funnel.write(self._writer.create(session.id, iqID, session.stream.peer))
+            self._funnel.write(self._create(session))
+
+    def _create(self, session: Session) -> bytes:
+        """
+        Announce a session, with whatever the server has asked to be told.
+        """
+        stream, host, configuration = session.stream, session.host, self.owner.configuration
+        tls, header = None, None
+        if configuration is not None and host is not None:
+            asked = configuration.forDomain(host.domain).tls
+            if asked is not None and stream.secure:
+                # A stream may be encrypted by somebody else, of whom nothing is known.
+                tls = (stream.tlsFacts() or ClientTLS()).limitedTo(asked.usable)
+            if configuration.knowsStreams:
+                header = ClientHeader(host.domain, session.lang)
+        iqID = self.owner.newIQ("create", session.id)
+        return self._writer.create(session.id, iqID, stream.peer, tls=tls, stream=header)
 
     def isCreating(self, session: Session) -> bool:
         """

@@ -72,6 +72,12 @@ class IOwner(TypingProtocol):
         Who is told what the link receives.
         """
 
+    @property
+    def configuration(self) -> Configuration | None:
+        """
+        What the server has said last, on whichever link.
+        """
+
     def isCreating(self, streamID: str) -> bool:
         """
         The C{create} of a session is not answered yet.

@@ -15,6 +15,10 @@ from __future__ import annotations
 
 import hashlib
 
+from attrs import frozen
+
+from cmanager.clienttls import ClientTLS
+from cmanager.configuration import NS_CLIENT_STREAM
 from cmanager.errors import StreamError
 from cmanager.linkevents import (
     Accepted,
@@ -54,6 +58,7 @@ __all__ = [
     "ROUTE_END",
     "STARTTLS",
     "Accepted",
+    "ClientHeader",
     "CloseRequested",
     "Configuration",
     "Configured",
@@ -105,6 +110,30 @@ def digest(streamID: str, secret: str) -> str:
     return hashlib.sha1((streamID + secret).encode(), usedforsecurity=False).hexdigest()
 
 
+@frozen
+class ClientHeader:
+    """
+    What a client's stream header said.
+
+    @ivar to: The domain it asked for.
+    @ivar lang: Its language, where it named one.
+    """
+
+    to: str
+    lang: str | None = None
+
+    def encode(self) -> bytes:
+        """
+        Return the element.
+        """
+        lang = b"" if self.lang is None else b' lang="%s"' % escapeAttribute(self.lang)
+        return b'<stream xmlns="%s" to="%s"%s/>' % (
+            NS_CLIENT_STREAM.encode(),
+            escapeAttribute(self.to),
+            lang,
+        )
+
+
 class LinkWriter:
     """
     Makes what a manager sends on one link.  Every attribute is escaped; what
@@ -143,16 +172,27 @@ class LinkWriter:
         """
         return b'%s%s" id="%x">' % (self._route, escapeAttribute(streamID), routeID)
 
-    def create(self, streamID: str, iqID: str, address: str) -> bytes:
+    def create(
+        self,
+        streamID: str,
+        iqID: str,
+        address: str,
+        *,
+        tls: ClientTLS | None = None,
+        stream: ClientHeader | None = None,
+    ) -> bytes:
         """
         Announce a session.
 
         @param address: The client's IP address as a literal without a zone, or C{""}.
+        @param tls: For a server that has asked for it, where the client has any.
+        @param stream: For a server that has asked for it.
         """
         # As name too: a name would have to be looked up (pitfall C-13).
         literal = escapeAttribute(address)
         host = b'<host name="%s" address="%s"/>' % (literal, literal) if literal else b""
-        return self._session(streamID, iqID, b"<create>%s</create>" % host)
+        more = b"".join(value.encode() for value in (tls, stream) if value is not None)
+        return self._session(streamID, iqID, b"<create>%s%s</create>" % (host, more))
 
     def close(self, streamID: str, iqID: str) -> bytes:
         """

@@ -16,6 +16,9 @@ from contextlib import suppress
 
 from OpenSSL import SSL
 
+from cmanager.binding import describe
+from cmanager.clienttls import ClientTLS
+
 MAX_RECORD_BYTES = 16384
 """
 Plaintext in one record (RFC 8446 section 5.1).  The peer can read a record only
@@ -34,11 +37,12 @@ class Records:
         L{outgoing} may have an alert that tells the peer.
     """
 
-    __slots__ = ("_connection", "ended", "established", "failure")
+    __slots__ = ("_clientFinishedFirst", "_connection", "ended", "established", "failure")
 
     def __init__(self, connection: SSL.Connection) -> None:
         connection.set_accept_state()
         self._connection = connection
+        self._clientFinishedFirst = False
         self.established = False
         self.ended = False
         self.failure: str | None = None
@@ -53,6 +57,7 @@ class Records:
         try:
             connection.bio_write(data)
             if not self.established:
+                self._clientFinishedFirst = connection.get_finished() is None
                 connection.do_handshake()
                 self.established = True
             while True:
@@ -92,6 +97,14 @@ class Records:
                 parts.append(self._connection.bio_read(32768))
         except SSL.Error:
             return b"".join(parts)
+
+    def description(self) -> ClientTLS | None:
+        """
+        Return what can be told of the connection; L{None} before it is L{established}.
+        """
+        if not self.established:
+            return None
+        return describe(self._connection, clientFinishedFirst=self._clientFinishedFirst)
 
     def close(self) -> None:
         """

@@ -35,15 +35,14 @@ from cmanager.stanza import Stanza, StreamHeader
 from cmanager.vigil import Vigil
 
 if TYPE_CHECKING:
+    from cmanager.clienttls import ClientTLS
     from cmanager.session import Session
 
 
 @implementer(IClientStream)
 class ClientStream(Protocol, ABC):
     """
-    One client's stream.  See L{IClientStream}.
-
-    What it leaves open is abstract here.
+    One client's stream.  See L{IClientStream}; what that leaves open is abstract here.
 
     Waiting is bounded: what has been read but not processed by one read of the
     transport, an incomplete element by the scanner, what is to be sent by C{queueBytes}
@@ -79,6 +78,7 @@ class ClientStream(Protocol, ABC):
         self.origin = origin
         self.requiresTLS = origin.listener.starttls is StartTLS.REQUIRED
         self._arrival = arrival or Arrival()
+        self._isSecureOutside = self._arrival.isSecureOutside
         self._settings = origin.hub.settings
         self._limit = self._settings.unauthenticatedStanzaBytes
         self._seconds = origin.reactor.seconds
@@ -223,6 +223,14 @@ class ClientStream(Protocol, ABC):
         """
         See L{IClientStream}.  Not where it cannot be.
         """
+
+    def tlsFacts(self) -> ClientTLS | None:
+        """
+        See L{IClientStream.tlsFacts}.
+        """
+        if self._records is None or self._isSecureOutside:
+            return None  # the client's TLS with a proxy is another than ours
+        return self._records.description()
 
     def _encrypt(self, records: Records) -> None:
         self._records = records

@@ -23,6 +23,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from cmanager.binding import requestCertificate
 from cmanager.certificates import Certificate, Index, Unusable, candidates, fingerprint, read
 from cmanager.errors import ConfigError
 from cmanager.records import NoCommonProtocol, reasonOf
@@ -66,7 +67,10 @@ class ServerTLS:
         """
         See L{IOpenSSLServerConnectionCreator}.  C{protocol} is not looked at.
         """
-        return SSL.Connection(self._store.contextFor(self._name, self._alpn), None)
+        connection = SSL.Connection(self._store.contextFor(self._name, self._alpn), None)
+        if self._store.clientCA:
+            requestCertificate(connection)
+        return connection
 
 
 class CertificateStore(Service):
@@ -112,6 +116,15 @@ class CertificateStore(Service):
         Those in use.
         """
         return tuple(self._index.certificates.values())
+
+    @property
+    def clientCA(self) -> str | None:
+        """
+        The file of the authorities for clients' certificates; L{None}: none are asked for.
+        """
+        settings = self._settings
+        isAsking = settings.clientCertificates is ClientCertificates.REQUEST
+        return settings.clientCa if isAsking else None
 
     def startService(self) -> None:
         """
@@ -306,12 +319,14 @@ class CertificateStore(Service):
             context.add_extra_chain_cert(issuer)
         context.use_privatekey(certificate.key)  # type: ignore[arg-type]  # it refuses others
         context.check_privatekey()
-        if settings.clientCertificates is ClientCertificates.REQUEST and settings.clientCa:
-            with open(settings.clientCa, "rb"):
+        clientCA = self.clientCA
+        if clientCA:
+            with open(clientCA, "rb"):
                 pass  # OpenSSL does not say why it cannot read a file.
-            context.load_verify_locations(settings.clientCa)
-            context.load_client_ca(settings.clientCa.encode())
-            context.set_verify(SSL.VERIFY_PEER)
+            context.load_verify_locations(clientCA)
+            context.load_client_ca(clientCA.encode())
+            # A resumed connection would bring a certificate along that nobody has checked.
+            context.set_options(SSL.OP_NO_TICKET)
 
         def serverName(connection: SSL.Connection) -> None:
             # Names the client made up must not end up anywhere.

@@ -30,7 +30,7 @@ from cmanager.errors import ConfigError
 
 _CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 
-_PROBLEMS = {
+PROBLEMS = {
     9: "it is not valid yet",
     10: "it has expired",
     18: "it is self-signed and not in the trusted ones",
@@ -126,7 +126,7 @@ class Attempt:
         # is raised here refuses the certificate.
         if not ok:
             if self.problem is None:
-                self.problem = _PROBLEMS.get(code, f"OpenSSL's verification error {code}")
+                self.problem = PROBLEMS.get(code, f"OpenSSL's verification error {code}")
             return False
         if depth == 0:
             found = certificate.to_cryptography()

@@ -16,6 +16,7 @@ from typing import Any
 
 from zope.interface import implementer
 
+from cmanager.clienttls import ClientTLS
 from cmanager.host import Host
 from cmanager.interfaces import IClientStream, ILink, ISessionHub
 from cmanager.linkevents import Configuration, TLSPolicy
@@ -36,6 +37,7 @@ class FakeClientStream:
 
     @ivar capacity: Stanzas that may wait while it is blocked.
     @ivar session: To be set.
+    @ivar facts: What it knows of its TLS.
     """
 
     transportName = "fake"
@@ -47,6 +49,7 @@ class FakeClientStream:
         self.peer = "192.0.2.7"
         self.canStartTLS = True
         self.requiresTLS = False
+        self.facts: ClientTLS | None = None
         self.isBlocked = False
         self.isPaused = False
         self.isClosed = False
@@ -114,6 +117,9 @@ class FakeClientStream:
         if not self.isLost:
             self.isLost = self.isClosed = True
             self.session.transportLost("lost")
+
+    def tlsFacts(self) -> ClientTLS | None:
+        return self.facts if self.secure else None
 
     def pauseReading(self) -> None:
         if not self.isPaused:

@@ -16,8 +16,10 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from cmanager.clienttls import ClientTLS
 from cmanager.config import Security, ServerSettings
 from cmanager.errors import LinkError, StreamError
+from cmanager.host import Host
 from cmanager.link import Link
 from cmanager.linkevents import Configuration, Replied
 from cmanager.metrics import Metrics
@@ -115,6 +117,7 @@ class Owner:
     hub: Hub = field(factory=Hub)
     told: list[tuple[object, ...]] = field(factory=list)
     requests: int = 0
+    configuration: Configuration | None = None
 
     def isCreating(self, streamID: str) -> bool:
         return True
@@ -143,6 +146,11 @@ class ClientStream:
     """
 
     peer: str = "192.0.2.7"
+    secure: bool = False
+    facts: ClientTLS | None = None
+
+    def tlsFacts(self) -> ClientTLS | None:
+        return self.facts
 
 
 @define
@@ -153,6 +161,8 @@ class Session:
 
     id: str = "q7Zk2mX4aB9sLwT1"
     stream: ClientStream = field(factory=ClientStream)
+    host: Host = field(factory=lambda: Host("mantua.example"))
+    lang: str | None = None
 
 
 class LinkTransport(StringTransport):

@@ -10,10 +10,11 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
+from cmanager.clienttls import TLS_EXPORTER, TLS_UNIQUE, ClientTLS
+from cmanager.configuration import Configuration, TLSOffer
 from cmanager.diagnosis import Step
 from cmanager.funnel import FLUSH_BYTES
 from cmanager.interfaces import ILink
-from cmanager.linkevents import Configuration
 from cmanager.multiplex import MAX_UPWARD_BYTES, ROUTE_END
 from cmanager.stanza import NS_CLIENT, Stanza
 from tests.linkdoubles import (
@@ -83,6 +84,62 @@ class SessionTests(LinkTestCase):
         """
         self.link.open(Session(stream=ClientStream("")))
         self.assertEqual(self.bench.turn(), HEAD % b"create-1" + b"<create></create>" + TAIL)
+
+    def create(self, session: Session) -> bytes:
+        """
+        Return what a session is announced with behind its address.
+        """
+        self.link.open(session)
+        return self.bench.turn().partition(b'address="192.0.2.7"/>')[2].partition(b"</create>")[0]
+
+    def test_described(self) -> None:
+        """
+        A server that asks for it is told of the client's TLS and stream, with the data
+        that it can use.
+        """
+        tls = TLSOffer(("SCRAM-SHA-1-PLUS",), (TLS_EXPORTER,))
+        self.bench.owner.configuration = Configuration(tls=tls, knowsStreams=True)
+        facts = ClientTLS("TLSv1.2", bindings=((TLS_EXPORTER, b"1"), (TLS_UNIQUE, b"2")))
+        session = Session(stream=ClientStream(secure=True, facts=facts), lang="it")
+        self.assertEqual(
+            self.create(session),
+            facts.limitedTo((TLS_EXPORTER,)).encode()
+            + b'<stream xmlns="urn:cmanager:stream:0" to="mantua.example" lang="it"/>',
+        )
+
+    def test_onlyWhatIsAsked(self) -> None:
+        """
+        Each is told to those only that have announced it for the domain.
+        """
+        stream = ClientStream(secure=True, facts=ClientTLS("TLSv1.2"))
+        tls, none = TLSOffer(), Configuration()
+        for configuration, expected in (
+            (None, b""),
+            (none, b""),
+            (Configuration(tls=tls), ClientTLS("TLSv1.2").encode()),
+            (
+                Configuration(knowsStreams=True),
+                b'<stream xmlns="urn:cmanager:stream:0" to="mantua.example"/>',
+            ),
+            (Configuration(tls=tls, domains={"mantua.example": none}), b""),
+            (
+                Configuration(domains={"mantua.example": Configuration(tls=tls)}),
+                ClientTLS("TLSv1.2").encode(),
+            ),
+            (Configuration(domains={"verona.example": Configuration(tls=tls)}), b""),
+        ):
+            self.bench.owner.configuration = configuration
+            self.assertEqual(self.create(Session(stream=stream)), expected)
+
+    def test_encrypted(self) -> None:
+        """
+        Of a stream that is not encrypted nothing is said; of one that somebody else has
+        decrypted, that it is encrypted.
+        """
+        self.bench.owner.configuration = Configuration(tls=TLSOffer())
+        self.assertEqual(self.create(Session()), b"")
+        session = Session(stream=ClientStream(secure=True))
+        self.assertEqual(self.create(session), b'<tls xmlns="urn:cmanager:tls:0"/>')
 
     def test_route(self) -> None:
         """

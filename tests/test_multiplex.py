@@ -12,6 +12,12 @@ from itertools import pairwise
 from lxml import etree
 from twisted.trial.unittest import SynchronousTestCase
 
+from cmanager.clienttls import (
+    MAX_CERTIFICATE_BYTES,
+    TLS_EXPORTER,
+    ClientCertificate,
+    ClientTLS,
+)
 from cmanager.errors import LocalError, StreamError
 from cmanager.linkevents import (
     Accepted,
@@ -29,7 +35,15 @@ from cmanager.linkevents import (
     TLSFailure,
     Unreadable,
 )
-from cmanager.multiplex import ROUTE_END, LinkReader, LinkWriter, digest
+from cmanager.multiplex import (
+    MAX_UPWARD_BYTES,
+    ROUTE_END,
+    ClientHeader,
+    LinkReader,
+    LinkWriter,
+    digest,
+)
+from cmanager.profile import isCanonical
 from cmanager.stanza import NS_CLIENT, NS_LINK, NS_MULTIPLEX, NS_SASL, NS_STREAMS, Stanza
 from tests.linkdoubles import ACCEPTED, CONFIGURATION, HEADER, NO_FEATURES, PROCEED, message
 from tests.properties import given, st
@@ -152,6 +166,35 @@ class WriterTests(SynchronousTestCase):
         )
         self.assertEqual(self.writer.create("s1", "i", ""), head + b"</create></session></iq>")
 
+    def test_createDescribed(self) -> None:
+        """
+        What a server wants to know of the client's TLS and stream follows the address.
+        """
+        tls = ClientTLS("TLSv1.3", bindings=((TLS_EXPORTER, b"DATA"),))
+        for stream, written in (
+            (ClientHeader("mantua.example"), b'to="mantua.example"/>'),
+            (ClientHeader("mantua.example", "it"), b'to="mantua.example" lang="it"/>'),
+        ):
+            made = self.writer.create("s1", "i", "192.0.2.7", tls=tls, stream=stream)
+            self.assertTrue(
+                made.endswith(
+                    b'address="192.0.2.7"/>' + tls.encode() + b'<stream xmlns="'
+                    b'urn:cmanager:stream:0" ' + written + b"</create></session></iq>"
+                )
+            )
+            self.assertTrue(isCanonical(made))
+
+    def test_createSize(self) -> None:
+        """
+        The largest certificate fits, with everything else at its largest.
+        """
+        certificate = ClientCertificate("0" * 64, b"x" * MAX_CERTIFICATE_BYTES, problem="x" * 100)
+        bindings = tuple((f"x-{n}", b"x" * 1024) for n in range(3))
+        tls = ClientTLS("x" * 100, "x" * 100, "&" * 255, "x" * 255, bindings, certificate)
+        stream = ClientHeader("&" * 1023, "x" * 35)
+        made = self.writer.create("s1", "i", "192.0.2.7", tls=tls, stream=stream)
+        self.assertLess(len(made), MAX_UPWARD_BYTES)
+
     def test_close(self) -> None:
         """
         A session is closed by its id.
@@ -201,16 +244,23 @@ class WriterTests(SynchronousTestCase):
         """
         nasty = "a\"b'<c>&d\t\n\r"
         writer = LinkWriter(nasty, nasty, nasty)
+        shown = ClientCertificate(nasty, problem=nasty)
         for element in (
             writer.header() + writer.footer(),
             writer.routeHead(nasty, 1) + ROUTE_END,
-            writer.create(nasty, nasty, nasty),
+            writer.create(
+                nasty,
+                nasty,
+                nasty,
+                tls=ClientTLS(nasty, nasty, nasty, nasty, ((nasty, b""),), shown),
+                stream=ClientHeader(nasty, nasty),
+            ),
             writer.close(nasty, nasty),
             writer.result(nasty),
         ):
             root = etree.fromstring(element)
             values = [v for e in root.iter() for k, v in e.attrib.items()]
-            odd = {v for v in values if v not in ("1", "1.0", "set", "result")}
+            odd = {v for v in values if v not in ("1", "1.0", "set", "result", "false")}
             self.assertTrue(odd <= {nasty, f"{nasty}/{nasty}"}, odd)
             self.assertEqual(element.count(b"'"), element.count(b"a&quot;b'"))
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from OpenSSL import SSL
 from twisted.trial.unittest import TestCase
 
+from cmanager.clienttls import TLS_UNIQUE
 from cmanager.records import MAX_RECORD_BYTES, NoCommonProtocol, Records, reasonOf
 from tests.certificates import authority
 
@@ -150,6 +151,41 @@ class RecordsTests(TestCase):
         self.assertEqual(self.client.received, b"")
         self.client.exchange(wire[-1:])
         self.assertEqual(self.client.received, b"x" * MAX_RECORD_BYTES)
+
+    def test_description(self) -> None:
+        """
+        Once established, it can be described.
+        """
+        self.assertIs(self.records.description(), None)
+        self.handshake()
+        found = self.records.description()
+        assert found is not None
+        self.assertEqual(found.version, "TLSv1.3")
+
+    def test_finished(self) -> None:
+        """
+        A full handshake in TLS 1.2 has C{tls-unique}, however its bytes are split; a
+        resumed one has none.
+        """
+        context, ofClient = serverContext(), SSL.Context(SSL.TLS_CLIENT_METHOD)
+        context.set_session_id(b"cmanager")
+        ofClient.set_max_proto_version(SSL.TLS1_2_VERSION)
+        # One that is dropped without a proper end takes its session along.
+        first = self.client = TLSClient(context=ofClient)
+        for expected in (True, False):
+            self.records = Records(SSL.Connection(context, None))
+            data = self.client.exchange()
+            while data:
+                for n in range(len(data)):
+                    self.records.receive(data[n : n + 1])
+                data = self.client.exchange(self.records.outgoing())
+            found = self.records.description()
+            assert found is not None
+            self.assertIs(TLS_UNIQUE in found.bindingTypes, expected)
+            session = first.connection.get_session()
+            assert session is not None
+            self.client = TLSClient(context=ofClient)
+            self.client.connection.set_session(session)
 
     def test_peerEnds(self) -> None:
         """

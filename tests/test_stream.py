@@ -26,10 +26,13 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 from zope.interface.verify import verifyObject
 
+from cmanager.arrival import Arrival
+from cmanager.clienttls import TLS_EXPORTER
 from cmanager.errors import StreamError
 from cmanager.interfaces import IClientStream
 from cmanager.limits import AddressLimits
 from cmanager.metrics import Metrics
+from cmanager.records import Records
 from cmanager.settings import (
     ClientSettings,
     LimitSettings,
@@ -38,7 +41,7 @@ from cmanager.settings import (
     TLSSettings,
 )
 from cmanager.stanza import FOOTER, Stanza, StreamHeader
-from cmanager.tcp import TCPFactory, TCPStream
+from cmanager.tcp import TCPFactory, TCPStream, TLSStream
 from cmanager.tls import XMPP_CLIENT, CertificateStore
 from cmanager.wheel import Wheel
 from tests.certificates import authority
@@ -841,6 +844,22 @@ class StartTLSTests(TLSCase):
         self.stream.deliver(message(2))
         self.assertEqual(self.received(), message(2).data)
 
+    def test_facts(self) -> None:
+        """
+        The TLS can be described once it is there; both ends have the same data.
+        """
+        self.assertIs(self.stream.tlsFacts(), None)
+        self.start()
+        self.sent()
+        self.assertIs(self.stream.tlsFacts(), None)
+        self.exchange()
+        facts = self.stream.tlsFacts()
+        assert facts is not None
+        exported = self.client.connection.export_keying_material(
+            b"EXPORTER-Channel-Binding", 32, b""
+        )
+        self.assertIn((TLS_EXPORTER, exported), facts.bindings)
+
     def test_certificate(self) -> None:
         """
         Without a server name the stream's C{to} picks the certificate.
@@ -940,6 +959,23 @@ class DirectTests(TLSCase):
         self.assertTrue(self.stream.secure)
         self.assertFalse(self.stream.canStartTLS)
         self.assertEqual(self.stream.transportName, "tls")
+
+    def test_facts(self) -> None:
+        """
+        The client's TLS can be described, unless it ends at a proxy: then ours is not
+        the client's.
+        """
+        factory: Any = self.stream.origin
+        for isSecureOutside in (False, True):
+            records = Records(self.hub.tls.creator().serverConnectionForTLS(None))
+            arrival = Arrival(records=records, isSecureOutside=isSecureOutside)
+            self.stream, self.transport = TLSStream(factory, arrival), Transport(None)
+            self.stream.makeConnection(self.transport)
+            self.assertIs(self.stream.tlsFacts(), None)
+            self.client = TLSClient()
+            self.exchange()
+            self.assertTrue(self.stream.secure)
+            self.assertIs(self.stream.tlsFacts() is None, isSecureOutside)
 
     def test_stream(self) -> None:
         """

@@ -7,10 +7,12 @@ Tests for L{cmanager.tls}.
 
 from __future__ import annotations
 
+import gc
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from cryptography.hazmat.primitives.hashes import SHA256
 from OpenSSL import SSL
 from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
 from twisted.internet.task import Clock
@@ -18,14 +20,25 @@ from twisted.logger import LogLevel, globalLogPublisher
 from twisted.trial.unittest import TestCase
 from zope.interface.verify import verifyObject
 
+from cmanager.clienttls import TLS_SERVER_END_POINT, ClientCertificate
 from cmanager.errors import ConfigError
 from cmanager.records import Records
 from cmanager.settings import ClientCertificates, Preset, TLSSettings
 from cmanager.tls import XMPP_CLIENT, CertificateStore
-from tests.certificates import Identity, authority
+from tests.certificates import Authority, Identity, authority
 from tests.test_records import TLSClient
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
+
+
+def showing(identity: Identity, *, name: str | None = None) -> TLSClient:
+    """
+    Return a client with a certificate.
+    """
+    context = SSL.Context(SSL.TLS_CLIENT_METHOD)
+    context.use_certificate(identity.certificate)
+    context.use_privatekey(identity.key)
+    return TLSClient(name=name, context=context)
 
 
 class StoreCase(TestCase):
@@ -282,20 +295,108 @@ class ProtocolTests(StoreCase):
 
     def test_clientCertificates(self) -> None:
         """
-        With C{request} a client's certificate is checked, and may be left out.
+        With C{request} a client's certificate is checked, and may be left out.  One
+        that is no good does not keep the client out.  So it is with a certificate of ours
+        that a server name has picked.
+        """
+        self.issue("b.example").write(self.directory, "b")
+        store = self.asking()
+        good = authority().issue("juliet.example")
+        stranger = Authority("Stranger").issue("juliet.example")
+        for name in (None, "b.example"):
+            found = self.certificate(store, TLSClient(name=name))
+            self.assertIs(found, None)
+            for identity, accepted in ((good, True), (stranger, False)):
+                found = self.certificate(store, showing(identity, name=name))
+                assert found is not None
+                self.assertIs(found.isVerified, accepted)
+                self.assertEqual(
+                    found.fingerprint, identity.certificate.fingerprint(SHA256()).hex()
+                )
+
+    def test_notAsked(self) -> None:
+        """
+        Otherwise nobody is asked for a certificate.
+        """
+        found = self.certificate(self.store(), showing(authority().issue("juliet.example")))
+        self.assertIs(found, None)
+
+    def test_notResumed(self) -> None:
+        """
+        Where clients are asked for certificates each handshake is a full one, so that
+        each certificate is checked.
+        """
+        store = self.asking()
+        for newest in (SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION):
+            identity = authority().issue("juliet.example")
+            context = SSL.Context(SSL.TLS_CLIENT_METHOD)
+            context.set_max_proto_version(newest)
+            context.use_certificate(identity.certificate)
+            context.use_privatekey(identity.key)
+            first, second = TLSClient(context=context), TLSClient(context=context)
+            self.certificate(store, first)
+            session = first.connection.get_session()
+            assert session is not None
+            second.connection.set_session(session)
+            found = self.certificate(store, second)
+            assert found is not None
+            self.assertTrue(found.isVerified)
+
+    def test_reloadedWhileShaking(self) -> None:
+        """
+        New contexts in the middle of a handshake do no harm to it.
+        """
+        self.issue("b.example").write(self.directory, "b")
+        store = self.asking()
+        client = showing(authority().issue("juliet.example"), name="b.example")
+        records = Records(store.creator().serverConnectionForTLS(None))
+        records.receive(client.exchange())
+        store.reload()
+        gc.collect()
+        data = client.exchange(records.outgoing())
+        while data:
+            records.receive(data)
+            data = client.exchange(records.outgoing())
+        found = records.description()
+        assert found is not None and found.certificate is not None
+        self.assertTrue(found.certificate.isVerified)
+
+    def asking(self) -> CertificateStore:
+        """
+        Make a store that asks clients for certificates.
         """
         ca = self.directory / "ca"
         ca.write_bytes(authority().pem)
-        store = self.store(clientCertificates=ClientCertificates.REQUEST, clientCa=str(ca))
-        self.assertTrue(self.handshake(store, TLSClient()).established)
-        good = authority().issue("juliet.example")
-        stranger = type(authority())("Stranger").issue("juliet.example")
-        for identity, accepted in ((good, True), (stranger, False)):
-            context = SSL.Context(SSL.TLS_CLIENT_METHOD)
-            context.use_certificate(identity.certificate)
-            context.use_privatekey(identity.key)
-            client = TLSClient(context=context)
-            self.assertEqual(self.handshake(store, client).established, accepted)
+        return self.store(clientCertificates=ClientCertificates.REQUEST, clientCa=str(ca))
+
+    def certificate(self, store: CertificateStore, client: TLSClient) -> ClientCertificate | None:
+        """
+        Return what is told of a client's certificate.
+        """
+        found = self.handshake(store, client).description()
+        assert found is not None
+        return found.certificate
+
+    def test_serverEndPoint(self) -> None:
+        """
+        C{tls-server-end-point} is of the certificate that this client was shown, in
+        either version of TLS.
+        """
+        self.issue("b.example").write(self.directory, "b")
+        store = self.store()
+        hashes = set()
+        for newest in (SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION):
+            for name in ("a.example", "b.example"):
+                client = TLSClient(name=name, newest=newest)
+                found = self.handshake(store, client).description()
+                assert found is not None
+                shown = client.connection.get_peer_certificate(as_cryptography=True)
+                assert shown is not None
+                bound = dict(found.bindings)[TLS_SERVER_END_POINT]
+                self.assertEqual(bound, shown.fingerprint(SHA256()))
+                self.assertEqual(found.sni, name)
+                hashes.add(bound)
+        self.assertEqual(len(hashes), 2)
 
 
 class LoadTests(StoreCase):
