@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from cmanager.errors import StanzaError, StreamError
 from cmanager.host import CLEAR_TEXT
-from cmanager.negotiation import legacyAddress, needsTLS, payload, saslFailure
+from cmanager.negotiation import legacyAddress, needsTLS, payload, saslFailure, tlsFor
 from cmanager.stanza import NS_IQ_AUTH, NS_IQ_REGISTER, Stanza
 from cmanager.traffic import IQ_REQUESTS, checked, refusal
 
@@ -83,7 +83,7 @@ class Login:
         stream = session.stream
         mechanism = stanza.attributes.get("mechanism")
         offer = host.offer
-        known = offer.mechanisms if offer is not None else ()
+        known = offer.mechanismsFor(tlsFor(host, stream)) if offer is not None else ()
         if not stream.secure and needsTLS(host, requiresTLS=stream.requiresTLS):
             self._fail("encryption-required")
         elif mechanism not in known:

@@ -9,13 +9,14 @@ features, the answers we give ourselves.  Layer 2; values in, values out.
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
 from attrs import frozen
 
+from cmanager.configuration import TLSPolicy
 from cmanager.errors import LocalError, StanzaError, StreamError
 from cmanager.host import Host
 from cmanager.jid import prepare, prepareDomain
-from cmanager.multiplex import TLSPolicy
 from cmanager.stanza import (
     NS_BIND,
     NS_CLIENT,
@@ -32,6 +33,12 @@ from cmanager.stanza import (
     Tag,
     escapeText,
 )
+
+if TYPE_CHECKING:
+    from cmanager.clienttls import ClientTLS
+    from cmanager.interfaces import IClientStream
+
+NS_CHANNEL_BINDING = "urn:xmpp:sasl-cb:0"
 
 MAX_LANGUAGE_CHARACTERS = 35
 """
@@ -156,11 +163,28 @@ def needsTLS(host: Host, *, requiresTLS: bool) -> bool:
     return requiresTLS or (host.offer is not None and host.offer.starttls is TLSPolicy.REQUIRED)
 
 
-def loginFeatures(host: Host, *, secure: bool, canStartTLS: bool, requiresTLS: bool) -> bytes:
+def tlsFor(host: Host, stream: IClientStream) -> ClientTLS | None:
+    """
+    Return what is known of a stream's TLS, where the offer depends on that.
+    """
+    isWanted = stream.secure and host.offer is not None and host.offer.tls is not None
+    return stream.tlsFacts() if isWanted else None
+
+
+def loginFeatures(
+    host: Host,
+    *,
+    secure: bool,
+    canStartTLS: bool,
+    requiresTLS: bool,
+    tls: ClientTLS | None = None,
+) -> bytes:
     """
     Return the features of a stream before login.
 
     Where TLS is required and missing, nothing but STARTTLS is shown.
+
+    @param tls: See L{tlsFor}.
     """
     offer = host.offer
     if offer is None:
@@ -171,12 +195,20 @@ def loginFeatures(host: Host, *, secure: bool, canStartTLS: bool, requiresTLS: b
         required = "<required/>" if mustEncrypt else ""
         parts.append(f'<starttls xmlns="{NS_TLS}">{required}</starttls>')
     if not mustEncrypt:
-        mechanisms = offer.mechanisms if secure else offer.openMechanisms
+        mechanisms = offer.mechanismsFor(tls) if secure else offer.openMechanisms
         if mechanisms:
             listed = "".join(
                 f"<mechanism>{escapeText(name).decode()}</mechanism>" for name in mechanisms
             )
             parts.append(f'<mechanisms xmlns="{NS_SASL}">{listed}</mechanisms>')
+        types = offer.bindingTypes(tls) if secure else ()
+        if types:
+            # XEP-0440: exactly those that the server is sent data of.
+            listed = "".join(f'<channel-binding type="{name}"/>' for name in types)
+            parts.append(
+                f'<sasl-channel-binding xmlns="{NS_CHANNEL_BINDING}">{listed}'
+                "</sasl-channel-binding>"
+            )
         if offer.auth:
             parts.append(f'<auth xmlns="{NS_FEATURE_IQ_AUTH}"/>')
         if offer.register:

@@ -23,6 +23,7 @@ from cmanager.negotiation import (
     offersTLS,
     payload,
     readHeader,
+    tlsFor,
 )
 from cmanager.pinned import HOST
 from cmanager.stanza import NS_BIND, NS_SASL, STANZA_NAMES, Stanza, StreamHeader, Tag
@@ -172,6 +173,7 @@ class Prelude:
             secure=stream.secure,
             canStartTLS=stream.canStartTLS,
             requiresTLS=stream.requiresTLS,
+            tls=tlsFor(host, stream),
         )
 
     def startTLSReceived(self) -> None:

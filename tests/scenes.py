@@ -7,7 +7,8 @@ Scenes that conversations begin with, and the words they are made of.
 
 from __future__ import annotations
 
-from cmanager.linkevents import Configuration, TLSPolicy
+from cmanager.clienttls import TLS_EXPORTER, TLS_UNIQUE, ClientCertificate, ClientTLS
+from cmanager.configuration import Configuration, TLSOffer, TLSPolicy
 from cmanager.stanza import NS_STREAM_ERRORS
 from tests.play import Play
 
@@ -27,7 +28,19 @@ LOGGED_IN = f"{LOGIN}S> {SUCCESS}\nC< {SUCCESS}\nC: restart 262144\n= awaiting-r
 RESTARTED = f"{SETUP}= binding\n"
 BINDING = f"C> {BIND}\nS< <iq …\nS> {BOUND}\nC< {BOUND}\n= bound\n"
 TO_BOUND = SETUP + LOGGED_IN + RESTARTED + BINDING
+BINDING_DATA = ClientTLS("TLSv1.3", bindings=((TLS_EXPORTER, b"DATA"), (TLS_UNIQUE, b"OTHER")))
+CERTIFICATE = ClientTLS("TLSv1.3", certificate=ClientCertificate("7ad2", b"DER", isVerified=True))
 ERROR = f'C< <stream:error><%s xmlns="{NS_STREAM_ERRORS}"/>…</stream:stream>\n'
+
+
+DESCRIBED = {
+    "channel binding": BINDING_DATA,
+    "client certificate": CERTIFICATE,
+    "encrypted by a proxy": None,
+}
+"""
+Situations with a server that knows C{urn:cmanager:tls:0}.
+"""
 
 
 def streamError(condition: str) -> str:
@@ -44,12 +57,27 @@ def policy(play: Play, starttls: TLSPolicy) -> None:
     play.hub.onlyHost.configured(Configuration(starttls, None, True, True))
 
 
+def described(facts: ClientTLS | None) -> Play:
+    """
+    Return a play with a client in TLS and a server that wants to know about it.
+
+    @param facts: What is known about it.
+    """
+    play = Play(secure=True)
+    tls = TLSOffer(("SCRAM-SHA-1-PLUS", "EXTERNAL"), (TLS_EXPORTER,))
+    play.hub.onlyHost.configured(Configuration(mechanisms=("SCRAM-SHA-1", "PLAIN"), tls=tls))
+    play.stream.facts = facts
+    return play
+
+
 def inSituation(name: str) -> Play:
     """
     Return a play that has come as far as a row of the table wants.
     """
     state, _, detail = name.partition(", ")
     play = Play(secure=detail == "encrypted")
+    if detail in DESCRIBED:
+        play = described(DESCRIBED[detail])
     if detail == "TLS required":
         policy(play, TLSPolicy.REQUIRED)
     if state == "waiting":

@@ -15,6 +15,7 @@ from tests.play import Play
 from tests.scenes import (
     AUTH,
     BIND,
+    BINDING_DATA,
     BOUND,
     CHALLENGE,
     FAILURE,
@@ -25,6 +26,7 @@ from tests.scenes import (
     SETUP,
     SUCCESS,
     TO_BOUND,
+    described,
     header,
     inSituation,
     streamError,
@@ -57,6 +59,28 @@ class LoginTests(SynchronousTestCase):
         """)
         self.assertEqual(play.hub.calls, ["loginSucceeded"])
         self.assertEqual(play.hub.metrics.value("logins"), 1)
+
+    def test_plus(self) -> None:
+        """
+        A login with channel binding goes up like any other.
+        """
+        play = described(BINDING_DATA)(SETUP)
+        play("""
+        C> <auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='SCRAM-SHA-1-PLUS'>cA==</auth>
+        S: create
+        S< <auth xmlns="urn:ietf:params:xml:ns:xmpp-sasl" mechanism="SCRAM-SHA-1-PLUS">cA==</auth>
+        """)
+
+    def test_plusWithdrawn(self) -> None:
+        """
+        What counts is what the server offers when the client logs in.
+        """
+        play = described(BINDING_DATA)(SETUP)
+        play.hub.onlyHost.configured(Configuration(mechanisms=("SCRAM-SHA-1",)))
+        play("""
+        C> <auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='SCRAM-SHA-1-PLUS'>cA==</auth>
+        C< <failure xmlns="urn:ietf:params:xml:ns:xmpp-sasl"><invalid-mechanism/></failure>
+        """)
 
     def test_nothingBefore(self) -> None:
         """

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from cmanager.clienttls import TLS_EXPORTER, TLS_UNIQUE, ClientTLS
+from cmanager.configuration import Configuration, TLSOffer, TLSPolicy
 from cmanager.errors import LocalError, StreamError
 from cmanager.host import Host
-from cmanager.linkevents import Configuration, TLSPolicy
 from cmanager.negotiation import (
     STREAM_CONDITIONS,
     bindFeatures,
@@ -24,8 +25,10 @@ from cmanager.negotiation import (
     payload,
     readHeader,
     saslFailure,
+    tlsFor,
 )
 from cmanager.stanza import NS_CLIENT, NS_STREAMS, Stanza, Tag
+from tests.doubles import FakeClientStream
 
 CLIENT = {"": NS_CLIENT, "stream": NS_STREAMS}
 
@@ -179,6 +182,44 @@ class FeatureTests(SynchronousTestCase):
         self.assertIn(b"SCRAM-SHA-1</mechanism><mechanism>PLAIN<", features)
         self.assertIn(b"iq-auth", features)
         self.assertIn(b"iq-register", features)
+
+    def test_channelBinding(self) -> None:
+        """
+        Types of channel binding are listed on an encrypted stream only, those alone that
+        there are data of.
+        """
+        made = Host("verona.example")
+        offer = TLSOffer(("SCRAM-SHA-1-PLUS",), (TLS_UNIQUE, TLS_EXPORTER, "x"))
+        made.configured(Configuration(mechanisms=("SCRAM-SHA-1",), tls=offer))
+        tls = ClientTLS(bindings=((TLS_EXPORTER, b"1"), (TLS_UNIQUE, b"2")))
+        for given, expected in (
+            (tls, b'<channel-binding type="tls-exporter"/><channel-binding type="tls-unique"/>'),
+            (tls.limitedTo((TLS_UNIQUE,)), b'<channel-binding type="tls-unique"/>'),
+        ):
+            features = loginFeatures(
+                made, secure=True, canStartTLS=False, requiresTLS=False, tls=given
+            )
+            listed = b'<sasl-channel-binding xmlns="urn:xmpp:sasl-cb:0">%s</sasl-channel-binding>'
+            self.assertIn(listed % expected, features)
+            self.assertIn(b"SCRAM-SHA-1-PLUS", features)
+            features = loginFeatures(
+                made, secure=False, canStartTLS=False, requiresTLS=False, tls=given
+            )
+            self.assertNotIn(b"channel-binding", features)
+            self.assertNotIn(b"PLUS", features)
+
+    def test_tlsFor(self) -> None:
+        """
+        A stream is asked about its TLS where that makes a difference.
+        """
+        made, stream = host(), FakeClientStream(secure=True)
+        stream.facts = ClientTLS("TLSv1.3")
+        self.assertIs(tlsFor(made, stream), None)
+        self.assertIs(tlsFor(Host("mantua.example"), stream), None)
+        made.configured(Configuration(tls=TLSOffer()))
+        self.assertIs(tlsFor(made, stream), stream.facts)
+        stream.secure = False
+        self.assertIs(tlsFor(made, stream), None)
 
     def test_noMechanisms(self) -> None:
         """

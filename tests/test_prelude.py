@@ -14,11 +14,14 @@ from tests.play import Play
 from tests.scenes import (
     BIND,
     BINDING,
+    BINDING_DATA,
     BOUND,
+    CERTIFICATE,
     JID,
     LOGGED_IN,
     SETUP,
     TO_BOUND,
+    described,
     header,
     inSituation,
     policy,
@@ -199,6 +202,33 @@ class FeatureTests(SynchronousTestCase):
         features = self.features(Play(secure=True))
         self.assertIn("<mechanism>SCRAM-SHA-1</mechanism><mechanism>PLAIN</mechanism>", features)
         self.assertNotIn("starttls", features)
+
+    def test_channelBinding(self) -> None:
+        """
+        A server that is told of the client's TLS: its mechanisms with channel binding
+        come first, and the types there are data of are listed, once there is TLS.
+        """
+        features = self.features(described(BINDING_DATA))
+        self.assertIn(
+            "<mechanism>SCRAM-SHA-1-PLUS</mechanism><mechanism>SCRAM-SHA-1</mechanism>"
+            "<mechanism>PLAIN</mechanism></mechanisms>"
+            '<sasl-channel-binding xmlns="urn:xmpp:sasl-cb:0">'
+            '<channel-binding type="tls-exporter"/></sasl-channel-binding>',
+            features,
+        )
+        play = described(BINDING_DATA)
+        play.stream.secure = False
+        features = self.features(play)
+        self.assertNotIn("PLUS", features)
+        self.assertNotIn("channel-binding", features)
+
+    def test_external(self) -> None:
+        """
+        EXTERNAL is for clients with a certificate.
+        """
+        features = self.features(described(CERTIFICATE))
+        self.assertIn("<mechanism>EXTERNAL</mechanism><mechanism>SCRAM-SHA-1</mechanism>", features)
+        self.assertNotIn("channel-binding", features)
 
     def test_required(self) -> None:
         """
