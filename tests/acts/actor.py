@@ -33,37 +33,27 @@ class ActorError(Exception):
     """
 
 
-class Actor(ProcessProtocol):
+class Role:
     """
-    A client in a process of its own.
+    One client of a program.
 
     @ivar events: What it reported and nobody has asked for yet.
     """
 
-    def __init__(self, reactor: Any, program: str) -> None:
-        self.program = program
-        self._reactor = reactor
+    def __init__(self, actor: Actor, name: str) -> None:
+        self.actor = actor
+        self.name = name
         self.events: list[Event] = []
-        self.ended: Deferred[None] = Deferred()
         self._waiting: list[tuple[Callable[[Event], bool], Deferred[Event]]] = []
-        self._partial = b""
-        self._errors: list[bytes] = []
-        # What a client does is no part of the coverage, and measuring it takes time.
-        environment = {k: v for k, v in os.environ.items() if not k.startswith("COVERAGE_")}
-        reactor.spawnProcess(
-            self,
-            sys.executable,
-            [sys.executable, "-m", f"tests.acts.clients.{program}"],
-            env={**environment, "PYTHONPATH": str(HERE), "PYTHONWARNINGS": "ignore"},
-            path=str(HERE),
-        )
+
+    def __str__(self) -> str:
+        return f"{self.actor.program} {self.name}".rstrip()
 
     def order(self, name: str, **arguments: Any) -> None:
         """
         Tell the client to do something.
         """
-        assert self.transport is not None
-        self.transport.write(json.dumps({"order": name, **arguments}).encode() + b"\n")
+        self.actor.tell({"order": name, **({"as": self.name} if self.name else {}), **arguments})
 
     def expect(self, event: str, **fields: Any) -> Deferred[Event]:
         """
@@ -87,10 +77,10 @@ class Actor(ProcessProtocol):
         def late(_: object, seconds: float) -> NoReturn:
             self._waiting.remove(waiting)
             raise ActorError(
-                f"{self.program}: no {event} {fields or ''} in {seconds} s, but {self.events[:20]}"
+                f"{self}: no {event} {fields or ''} in {seconds} s, but {self.events[:20]}"
             )
 
-        return result.addTimeout(PATIENCE_SECONDS, self._reactor, late)
+        return result.addTimeout(PATIENCE_SECONDS, self.actor.reactor, late)
 
     def take(self, event: str) -> list[Event]:
         """
@@ -99,6 +89,65 @@ class Actor(ProcessProtocol):
         taken = [found for found in self.events if found["event"] == event]
         self.events = [found for found in self.events if found["event"] != event]
         return taken
+
+    def happened(self, found: Event) -> None:
+        """
+        Called with what the client reports.
+        """
+        if found["event"] == "broken":
+            self.fail(ActorError(f"{self}: {found['text']}"))
+            return
+        for number, (matches, result) in enumerate(self._waiting):
+            if matches(found):
+                del self._waiting[number]
+                result.callback(found)
+                return
+        self.events.append(found)
+
+    def fail(self, error: ActorError) -> None:
+        """
+        Let nobody wait any more.
+        """
+        waiting, self._waiting = self._waiting, []
+        for _, result in waiting:
+            result.errback(error)
+
+
+class Actor(Role, ProcessProtocol):
+    """
+    A client in a process of its own, which can play further L{roles<role>}.
+    """
+
+    def __init__(self, reactor: Any, program: str) -> None:
+        super().__init__(self, "")
+        self.program = program
+        self.reactor = reactor
+        self.ended: Deferred[None] = Deferred()
+        self._roles: dict[str, Role] = {"": self}
+        self._partial = b""
+        self._errors: list[bytes] = []
+        # What a client does is no part of the coverage, and measuring it takes time.
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("COVERAGE_")}
+        reactor.spawnProcess(
+            self,
+            sys.executable,
+            [sys.executable, "-m", f"tests.acts.clients.{program}"],
+            env={**environment, "PYTHONPATH": str(HERE), "PYTHONWARNINGS": "ignore"},
+            path=str(HERE),
+        )
+
+    def role(self, name: str) -> Role:
+        """
+        Return another client that the same process plays.
+        """
+        return self._roles.setdefault(name, Role(self, name))
+
+    def tell(self, order: Event) -> None:
+        """
+        Write an order.
+        """
+        assert self.transport is not None
+        self.transport.write(json.dumps(order).encode() + b"\n")
 
     def leave(self) -> Deferred[None]:
         """
@@ -112,16 +161,7 @@ class Actor(ProcessProtocol):
         *lines, self._partial = (self._partial + data).split(b"\n")
         for line in lines:
             found = json.loads(line)
-            if found["event"] == "broken":
-                self._fail(ActorError(f"{self.program}: {found['text']}"))
-                continue
-            for number, (matches, result) in enumerate(self._waiting):
-                if matches(found):
-                    del self._waiting[number]
-                    result.callback(found)
-                    break
-            else:
-                self.events.append(found)
+            self.role(found.pop("as", "")).happened(found)
 
     def errReceived(self, data: bytes) -> None:
         self._errors = [*self._errors, data][-MAX_OUTPUT_LINES:]
@@ -129,10 +169,6 @@ class Actor(ProcessProtocol):
     def processEnded(self, reason: Failure) -> None:
         how = "" if reason.check(ProcessDone) else f"{reason.value}\n"
         errors = b"".join(self._errors).decode(errors="replace")
-        self._fail(ActorError(f"{self.program} ended: {how}{errors}"))
+        for role in list(self._roles.values()):
+            role.fail(ActorError(f"{role} ended: {how}{errors}"))
         self.ended.callback(None)
-
-    def _fail(self, error: ActorError) -> None:
-        waiting, self._waiting = self._waiting, []
-        for _, result in waiting:
-            result.errback(error)

@@ -29,7 +29,7 @@ from twisted.internet.interfaces import IAddress, IListeningPort
 from twisted.internet.protocol import Factory, ProcessProtocol, Protocol
 from twisted.python.failure import Failure
 
-from tests.acts.actor import HERE, PATIENCE_SECONDS, Actor, ActorError
+from tests.acts.actor import HERE, PATIENCE_SECONDS, Actor, ActorError, Role
 from tests.certificates import authority
 
 CLIENT_PORT = 5222
@@ -446,7 +446,7 @@ class Stage:
 
     def connect(
         self,
-        actor: Actor,
+        actor: Role,
         jid: str,
         *,
         password: str = PASSWORD,

@@ -242,18 +242,36 @@ class Openfire47Tests(ClientActs, ActCase):
     habits = "openfire-4.7"
 
 
-class ProsodyTests(ClientActs, ProsodyCase):
+class ProsodySlixmppTests(ClientActs, ProsodyCase):
     """
-    Prosody.
+    slixmpp, and Prosody.
     """
 
     program = "slix"
     mechanisms = ("PLAIN", "SCRAM-SHA-1", "SCRAM-SHA-256")
 
 
-class TogetherTests(ActCase):
+class ProsodyAioxmppTests(ClientActs, ProsodyCase):
     """
-    Clients of different making.
+    aioxmpp, and Prosody.
+    """
+
+    program = "aio"
+    mechanisms = ("PLAIN", "SCRAM-SHA-1", "SCRAM-SHA-256")
+
+
+class ProsodyWokkelTests(ClientActs, ProsodyCase):
+    """
+    wokkel, and Prosody.
+    """
+
+    program = "wok"
+    mechanisms = ("PLAIN",)
+
+
+class TogetherActs:
+    """
+    Clients of different making; mixed into an L{ActCase}.
     """
 
     async def test_messages(self) -> None:
@@ -269,3 +287,15 @@ class TogetherTests(ActCase):
                 event: Event = await actors[receiver].expect("message")
                 self.assertEqual(event["body"], "O & <O> \U0001f339")
                 self.assertEqual(event["from"], addresses[sender])
+
+
+class TogetherTests(TogetherActs, ActCase):
+    """
+    With the embedded server.
+    """
+
+
+class ProsodyTogetherTests(TogetherActs, ProsodyCase):
+    """
+    With Prosody.
+    """

@@ -21,7 +21,7 @@ import aioxmpp.security_layer
 from cryptography.x509 import DNSName, SubjectAlternativeName
 from OpenSSL.crypto import X509
 
-from tests.acts.clients.player import Player
+from tests.acts.clients.player import Company, Player
 
 
 class Credentials(aioxmpp.security_layer.PasswordSASLProvider):  # type: ignore[misc]
@@ -214,7 +214,7 @@ def main() -> None:
     """
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
-    AioPlayer().listen(loop.call_soon_threadsafe, loop.stop)
+    Company(AioPlayer).listen(loop.call_soon_threadsafe, loop.stop)
     loop.run_forever()
 
 

@@ -6,7 +6,8 @@ What the client programs have in common: orders come in on standard input, what
 happens goes out on standard output, each a JSON object on a line of its own.
 
 An order is C{{"order": NAME, ...}}, one of L{Player}'s methods with its arguments; a
-happening is C{{"event": NAME, ...}}:
+happening is C{{"event": NAME, ...}}.  Both bear a C{as} where the program plays several
+roles, each a client of its own:
 
   - C{online}: C{jid}, the full JID that the server bound.
   - C{refused}: C{condition} of the failed login.
@@ -35,6 +36,9 @@ class Player(ABC):
     """
     One XMPP client that does as it is told.
     """
+
+    def __init__(self, role: str = "") -> None:
+        self.role = role
 
     @abstractmethod
     def connect(
@@ -103,18 +107,38 @@ class Player(ABC):
         """
         Report what happened.
         """
-        sys.stdout.write(json.dumps({"event": event, **fields}) + "\n")
+        role = {"as": self.role} if self.role else {}
+        sys.stdout.write(json.dumps({"event": event, **role, **fields}) + "\n")
         sys.stdout.flush()
 
-    def obey(self, line: str) -> None:
+    def obey(self, order: dict[str, Any]) -> None:
         """
         Carry out one order.
         """
-        order = json.loads(line)
         try:
             getattr(self, order.pop("order"))(**order)
         except Exception:  # noqa: BLE001 # whatever it is, the act should see it
             self.tell("broken", text=traceback.format_exc())
+
+
+class Company:
+    """
+    The clients of one program; each is made when it is first told something.
+    """
+
+    def __init__(self, make: Callable[[str], Player]) -> None:
+        self.make = make
+        self.players: dict[str, Player] = {}
+
+    def obey(self, line: str) -> None:
+        """
+        Pass on one order.
+        """
+        order = json.loads(line)
+        role = order.pop("as", "")
+        if role not in self.players:
+            self.players[role] = self.make(role)
+        self.players[role].obey(order)
 
     def listen(
         self, inLoop: Callable[[Callable[[], None]], object], stop: Callable[[], None]

@@ -13,7 +13,7 @@ from typing import Any
 
 import slixmpp
 
-from tests.acts.clients.player import Player
+from tests.acts.clients.player import Company, Player
 
 STUCK_SECONDS = 0.5
 
@@ -156,7 +156,7 @@ def main() -> None:
     """
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
-    SlixPlayer().listen(loop.call_soon_threadsafe, loop.stop)
+    Company(SlixPlayer).listen(loop.call_soon_threadsafe, loop.stop)
     loop.run_forever()
 
 

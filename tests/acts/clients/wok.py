@@ -27,7 +27,7 @@ from wokkel.xmppim import (
     RosterItem,
 )
 
-from tests.acts.clients.player import Player
+from tests.acts.clients.player import Company, Player
 
 
 class Messages(MessageProtocol):  # type: ignore[misc]
@@ -172,7 +172,7 @@ def main() -> None:
     """
     Run until standard input ends.
     """
-    WokPlayer().listen(reactor.callFromThread, reactor.stop)  # type: ignore[attr-defined]
+    Company(WokPlayer).listen(reactor.callFromThread, reactor.stop)  # type: ignore[attr-defined]
     reactor.run()  # type: ignore[attr-defined]
 
 
