@@ -83,13 +83,19 @@ class EmbeddedBackend(Backend):
 class ProsodyBackend(Backend):
     """
     Prosody with our module.
+
+    @ivar prosody: It.
     """
 
     security = "starttls"
     announcesKicks = True
 
-    def __init__(self) -> None:
-        self.prosody = Prosody(f'VirtualHost "{DOMAIN}"\n', OPTIONS)
+    def __init__(self, hosts: str = "", options: str = "") -> None:
+        """
+        @param hosts: What follows the virtual host: settings of it, components.
+        @param options: Global settings.
+        """
+        self.prosody = Prosody(f'VirtualHost "{DOMAIN}"\n{hosts}', OPTIONS + options)
         identity = authority().issue(DOMAIN)
         self.prosody.addCertificate(DOMAIN, identity.certificatePEM, identity.keyPEM)
         self._new = True

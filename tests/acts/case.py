@@ -59,12 +59,19 @@ class ActCase(TestCase):
 class ProsodyCase(ActCase):
     """
     A stage with Prosody behind.
+
+    @cvar hosts: See L{ProsodyBackend}.
+    @cvar options: Likewise.
     """
+
+    hosts = ""
+    options = ""
 
     def makeBackend(self, directory: Path) -> Backend:
         """
         See L{ActCase}.
         """
-        backend = ProsodyBackend()
+        backend = ProsodyBackend(self.hosts, self.options)
+        self.prosody = backend.prosody
         self.addCleanup(backend.remove)
         return backend

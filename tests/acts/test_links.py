@@ -10,15 +10,15 @@ from __future__ import annotations
 from twisted.internet.defer import gatherResults
 
 from tests.acts.actor import Actor
-from tests.acts.case import JULIET, ROMEO, ActCase
+from tests.acts.case import JULIET, ROMEO, ActCase, ProsodyCase
 from tests.acts.stage import DOMAIN, LINK_READY
 
 MESSAGES = 1000
 
 
-class LinkTests(ActCase):
+class LinkActs:
     """
-    Links break.
+    Links break; mixed into an L{ActCase}.
     """
 
     program = "slix"
@@ -89,3 +89,15 @@ class LinkTests(ActCase):
         for actor in (romeo, juliet):
             await actor.expect("closed", condition="system-shutdown")
         self.assertEqual(await self.stage.front.ended, 0)
+
+
+class LinkTests(LinkActs, ActCase):
+    """
+    With the embedded server.
+    """
+
+
+class ProsodyLinkTests(LinkActs, ProsodyCase):
+    """
+    With Prosody.
+    """

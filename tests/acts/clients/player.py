@@ -94,13 +94,13 @@ class Player(ABC):
         End the stream as RFC 6120 section 4.4 says.
         """
 
-    def burst(self, to: str, count: int, size: int = 0) -> None:
+    def burst(self, to: str, count: int, size: int = 0, first: int = 0) -> None:
         """
-        Send messages whose bodies are the numbers from 0 to C{count - 1}.
+        Send messages whose bodies are numbers, from C{first} on.
 
         @param size: To fill each up to, with spaces.
         """
-        for number in range(count):
+        for number in range(first, first + count):
             self.message(to, str(number).ljust(size))
 
     def tell(self, event: str, **fields: Any) -> None:
