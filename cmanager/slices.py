@@ -25,6 +25,8 @@ Joins namespace, local name and prefix in the names expat reports: a character n
 document can hold.
 """
 
+_OWN_DECLARATION = f' xmlns="{NS_CLIENT}"'.encode()
+
 MAX_WRITTEN_BYTES = 1_000_000
 """
 Largest stanza of a client in the profile, where a quote may take six times the room
@@ -98,8 +100,10 @@ class Slicer:
     """
     How one scanner makes stanzas of slices.
 
-    @ivar strict: A client's; else a server's, where a stanza in any of the C{content}
-        namespaces is meant to be in C{jabber:client}, and made so.
+    @ivar strict: A client's, where a stanza that has to say that it is in
+        C{jabber:client}, for nothing around does, need not any more; else a server's,
+        where a stanza in any of the C{content} namespaces is meant to be in
+        C{jabber:client}, and made so.
     @ivar mustDeclare: An element without a namespace is refused.
     @ivar bmpOnly: Characters outside the basic multilingual plane are replaced.
     @ivar maxNamespaces: Most declarations on one element.
@@ -129,6 +133,7 @@ class Slicer:
         uri, local, prefix = splitName(name)
         if SEPARATOR in "".join(attributes):
             attributes = plainAttributes(attributes)
+        saysSo = self.strict and uri == NS_CLIENT != scope.default and prefix is None
         drop: frozenset[str] = frozenset()
         if uri != NS_CLIENT and prefix is None and uri in self.content:
             if self.mustDeclare and not uri:
@@ -138,22 +143,33 @@ class Slicer:
                 uri = NS_CLIENT
             elif uri == scope.default:
                 uri = NS_CLIENT
-        if (
-            not isCanonical(data)
-            or (declared and b" xmlns:xml=" in data)
-            or (drop and _dropping(drop).search(data))
-        ):
-            data = canonicalise(data, scope.namespaces, drop=drop, content=self.content)
-        else:
-            for needle in scope.needles:
-                if needle in data:
-                    data = rehome(data, scope.namespaces, content=self.content)
-                    break
+        data = self._standing(data, scope, drop, declares=declared > 0)
+        if saysSo:
+            # As from a client whose stream says it once: links see no difference.  In the
+            # profile no value can hold these bytes; the root's own come first.
+            data = data.replace(_OWN_DECLARATION, b"", 1)
         if self.bmpOnly:
             data, attributes = _inPlane(data, attributes)
         if self.strict and len(data) > MAX_WRITTEN_BYTES:
             raise StreamError("policy-violation", "an element is too large once it is written out")
         return Stanza(local, uri, attributes, data)
+
+    def _standing(
+        self, data: bytes, scope: Scope, drop: frozenset[str], *, declares: bool
+    ) -> bytes:
+        """
+        Return an element in the profile, with what it has from around it.
+        """
+        if (
+            not isCanonical(data)
+            or (declares and b" xmlns:xml=" in data)
+            or (drop and _dropping(drop).search(data))
+        ):
+            return canonicalise(data, scope.namespaces, drop=drop, content=self.content)
+        for needle in scope.needles:
+            if needle in data:
+                return rehome(data, scope.namespaces, content=self.content)
+        return data
 
 
 def _inPlane(data: bytes, attributes: dict[str, str]) -> tuple[bytes, dict[str, str]]:

@@ -162,7 +162,35 @@ class SlicerTests(SynchronousTestCase):
             self.stanza(b"<message/>", "", {}, mustDeclare=True)
         self.assertEqual(raised.exception.condition, "invalid-namespace")
         data = b'<message xmlns="jabber:client"/>'
-        self.assertEqual(self.stanza(data, scope={}, mustDeclare=True), (NS_CLIENT, data))
+        self.assertEqual(self.stanza(data, scope={}, mustDeclare=True), (NS_CLIENT, b"<message/>"))
+
+    def test_saysSo(self) -> None:
+        """
+        What a client has to say of its namespace, because nothing around it does, is taken
+        off its root and off nothing else; where something around does it stays.
+        """
+        inner = b"<x xmlns='urn:x'><message xmlns=\"jabber:client\"/></x>"
+        for said in (
+            b' xmlns="jabber:client"',
+            b" xmlns='jabber:client'",
+            b" xmlns='jabber&#58;client'",
+        ):
+            data = b"<message a='x xmlns=\"jabber:client\"'%s>%s</message>" % (said, inner)
+            self.assertEqual(
+                self.stanza(data, scope={"": "http://jabber.org/protocol/httpbind"}),
+                (
+                    NS_CLIENT,
+                    b'<message a="x xmlns=&quot;jabber:client&quot;">'
+                    b'<x xmlns="urn:x"><message xmlns="jabber:client"/></x></message>',
+                ),
+            )
+        data = b'<message xmlns="jabber:client"/>'
+        self.assertEqual(self.stanza(data), (NS_CLIENT, data))
+        prefixed = b'<c:message xmlns:c="jabber:client"/>'
+        name = expatName(NS_CLIENT, "message", "c")
+        slicer = Slicer(CONTENT_NAMESPACES, True, True, False, 2)
+        stanza = slicer.stanza(prefixed, name, {}, Scope({}, CONTENT_NAMESPACES))
+        self.assertEqual(stanza.data, prefixed)
 
     def test_written(self) -> None:
         """
