@@ -27,6 +27,7 @@ from cmanager.stanza import CONTENT_NAMESPACES, Closed, Event, Opened, Tag, Text
 __all__ = ["RENEW_BYTES", "Closed", "Event", "Opened", "Scanner", "Text"]
 
 _WHITE = b" \t\r\n"
+_BEHIND = "something behind the last tag"
 # Expat keeps every name it has ever seen; a parser is given up, between two
 # elements, once it has read so many bytes.
 RENEW_BYTES = 65536
@@ -150,6 +151,8 @@ class Scanner:
             elif data := data.lstrip(_WHITE) if self._depth <= 1 else data:
                 if self._parser is None:
                     self._begin(data)
+                elif self._depth == 0:
+                    raise StreamError("not-well-formed", reason=_BEHIND)
                 self._buffer = data
                 self._base = self._fed
                 self._parse()
@@ -388,6 +391,8 @@ class Scanner:
             self._isEmpty = False
             self._scopes.pop()
             self._events.append(Closed(splitName(name)[1]))
+        if depth == 0 and self._buffer[self._boundary - base :].strip(_WHITE):
+            raise StreamError("not-well-formed", reason=_BEHIND)
         if depth <= 1:
             self._unit = self._boundary
             if depth and self._boundary - self._origin > RENEW_BYTES:

@@ -163,9 +163,11 @@ class FramingTests(SynchronousTestCase):
         """
         Nothing but white space may follow the end of the stream.
         """
-        self.assertEqual(
-            scan([FOOTER + b"<presence/>"], opened()), (["/stream"], "not-well-formed")
-        )
+        for data in (b"<presence/>", b"x", b"<!-- x -->", b"<", b"'", b"\xc3", b"&", b"</a>"):
+            for strict in (True, False):
+                for pieces in ([FOOTER + b"\n" + data], [FOOTER, b" " + data]):
+                    scanner = opened(strict=strict)
+                    self.assertEqual(scan(pieces, scanner), (["/stream"], "not-well-formed"))
 
     def test_emptyStream(self) -> None:
         """
@@ -257,8 +259,9 @@ class DocumentTests(SynchronousTestCase):
         """
         A document has one root.
         """
-        events, condition = scan([b"<a xmlns='a'/><a xmlns='a'/>"], Scanner(0, 100))
-        self.assertEqual((len(events), condition), (1, "not-well-formed"))
+        for behind in (b"<a xmlns='a'/>", b"<?x?>", b"x"):
+            events, condition = scan([b"<a xmlns='a'/>" + behind], Scanner(0, 100))
+            self.assertEqual((len(events), condition), (1, "not-well-formed"))
 
     def test_incomplete(self) -> None:
         """
