@@ -10,7 +10,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from collections.abc import Mapping
+from pathlib import Path
+from typing import NoReturn
 
 from twisted.trial.unittest import SkipTest
 
@@ -25,10 +28,33 @@ def find(program: str, package: str, environment: Mapping[str, str] = os.environ
     @raise SkipTest: It is not installed.
     @raise AssertionError: It is not, and all tests are wanted.
     """
-    path = shutil.which(program, path=environment.get("PATH", ""))
-    if path is not None:
-        return path
-    missing = f"{program} is not installed; on Debian or Ubuntu: apt install {package}"
+    # Debian keeps daemons where only the path of root leads.
+    path = shutil.which(program, path=f"{environment.get('PATH', '')}:/usr/sbin")
+    if path is None:
+        _lacks(
+            f"{program} is not installed; on Debian or Ubuntu: apt install {package}", environment
+        )
+    return path
+
+
+def findNode(
+    environment: Mapping[str, str] = os.environ, folder: Path = Path(sys.prefix, "node")
+) -> str:
+    """
+    Return the path of Node.
+
+    @param folder: Where C{requirements/install} puts the packages of C{requirements/node}.
+    @raise SkipTest: It is not installed, or its packages are not.
+    @raise AssertionError: Likewise, and all tests are wanted.
+    """
+    path = find("node", "nodejs npm", environment)
+    if not folder.with_suffix(".pins").exists():
+        find("npm", "npm", environment)
+        _lacks(f"{folder} is not installed; sh requirements/install test", environment)
+    return path
+
+
+def _lacks(missing: str, environment: Mapping[str, str]) -> NoReturn:
     if isRequired(environment):
         raise AssertionError(missing)
     raise SkipTest(missing)

@@ -20,7 +20,7 @@ from pathlib import Path
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from tests.gates import closingLine, conclusion, counts, leftOut
-from tests.programs import find
+from tests.programs import find, findNode
 
 HERE = Path(__file__).resolve().parent.parent
 SOURCES = ("cmanager", "tests", "bench", "twisted", "docs", "changes", "contrib", "etc", ".ci")
@@ -306,6 +306,28 @@ class LeftOutTests(SynchronousTestCase):
             str(self.assertRaises(AssertionError, find, "prosody", "prosody", required)), words
         )
         self.assertEqual(find("sh", "dash", {"PATH": "/bin"}), "/bin/sh")
+
+    def test_nodeMissing(self) -> None:
+        """
+        A test that needs Node says so, or that npm is missing which installs its
+        packages, or that they were not installed.
+        """
+        machine, packages = Path(self.mktemp()), Path(self.mktemp())
+        machine.mkdir()
+        environment = {"PATH": str(machine)}
+
+        def missing() -> str:
+            return str(self.assertRaises(SkipTest, findNode, environment, packages))
+
+        words = "is not installed; on Debian or Ubuntu: apt install"
+        self.assertEqual(missing(), f"node {words} nodejs npm")
+        for name in ("node", "npm"):
+            (machine / name).touch(mode=0o755)
+            if name == "node":
+                self.assertEqual(missing(), f"npm {words} npm")
+        self.assertEqual(missing(), f"{packages} is not installed; sh requirements/install test")
+        packages.with_suffix(".pins").touch()
+        self.assertEqual(findNode(environment, packages), str(machine / "node"))
 
     def test_conclusion(self) -> None:
         """
