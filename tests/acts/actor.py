@@ -20,8 +20,11 @@ from twisted.internet.error import ProcessDone
 from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
 
+from tests.programs import findNode
+
 HERE = Path(__file__).resolve().parent.parent.parent
 MAX_OUTPUT_LINES = 200
+CLIENTS = Path(__file__).resolve().parent / "clients"
 PATIENCE_SECONDS = 60.0
 
 Event = dict[str, Any]
@@ -31,6 +34,17 @@ class ActorError(Exception):
     """
     The client program itself failed, or ended before what was expected of it.
     """
+
+
+def command(program: str) -> list[str]:
+    """
+    Return how to start a program of L{CLIENTS}.
+
+    @raise SkipTest: It needs Node, and the machine has none.
+    """
+    if (script := CLIENTS / f"{program}.mjs").exists():
+        return [findNode(), str(script)]
+    return [sys.executable, "-m", f"tests.acts.clients.{program}"]
 
 
 class Role:
@@ -128,13 +142,11 @@ class Actor(Role, ProcessProtocol):
         self._errors: list[bytes] = []
         # What a client does is no part of the coverage, and measuring it takes time.
         environment = {k: v for k, v in os.environ.items() if not k.startswith("COVERAGE_")}
-        reactor.spawnProcess(
-            self,
-            sys.executable,
-            [sys.executable, "-m", f"tests.acts.clients.{program}"],
-            env={**environment, "PYTHONPATH": str(HERE), "PYTHONWARNINGS": "ignore"},
-            path=str(HERE),
-        )
+        environment["PYTHONPATH"] = str(HERE)
+        environment["PYTHONWARNINGS"] = "ignore"
+        environment["NODE_PATH"] = str(Path(sys.prefix, "node", "node_modules"))
+        line = command(program)
+        reactor.spawnProcess(self, line[0], line, env=environment, path=str(HERE))
 
     def role(self, name: str) -> Role:
         """
