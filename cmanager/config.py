@@ -19,12 +19,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
+import attrs
 from attrs import evolve
 
-from cmanager.discovery import asciiName
+from cmanager.discovery import HOST_META, HOST_META_JSON, asciiName
 from cmanager.errors import ConfigError, StanzaError
 from cmanager.jid import prepareDomain
-from cmanager.schema import Refused, problems, strictConverter, toTOML
+from cmanager.schema import Refused, keyOf, problems, strictConverter, toTOML
 from cmanager.settings import (
     LIVE,
     ClientCertificates,
@@ -66,6 +67,9 @@ __all__ = [
     "load",
     "loads",
 ]
+
+_XMPP_ONLY = ("tcp", "tls")
+_WEB_KEYS = ("websocket", "bosh", "origins", "ping", "see-other-uri")
 
 MAX_SECRET_BYTES = 4096
 MAX_CONFIG_BYTES = 1048576
@@ -181,9 +185,8 @@ def _contradictions(settings: Settings) -> Iterator[str]:
     yield from _nameless(settings.public.host)
     endpoints: dict[str, int] = {}
     for number, listener in enumerate(settings.listeners):
-        first = endpoints.setdefault(listener.endpoint, number)
-        if first != number:
-            yield f"listener[{number}].endpoint: is also that of listener[{first}]"
+        for problem in _listenerContradictions(listener, number, endpoints):
+            yield f"listener[{number}].{problem}"
     protocols: dict[str, tuple[int, str]] = {}
     for number, server in enumerate(settings.servers):
         here = f"server[{number}]"
@@ -219,6 +222,43 @@ def _nameless(host: str | None) -> Iterator[str]:
         yield f"public.host = {toTOML(host)}: must be a name in the DNS"
 
 
+def _listenerContradictions(
+    listener: ListenerSettings, number: int, endpoints: dict[str, int]
+) -> Iterator[str]:
+    """
+    @param endpoints: Of the listeners before this; it is added.
+    """
+    first = endpoints.setdefault(listener.endpoint, number)
+    if first != number:
+        yield f"endpoint: is also that of listener[{first}]"
+    if listener.proxyProtocol and not listener.trusted:
+        yield "trusted: must name the networks of the proxies, because proxy-protocol is true"
+    if listener.type in _XMPP_ONLY:
+        if listener.trusted and not listener.proxyProtocol:
+            yield (
+                f'trusted: has no effect for type "{listener.type}" unless proxy-protocol is true'
+            )
+        for attribute in attrs.fields(ListenerSettings):
+            key = str(keyOf(attribute))
+            if key in _WEB_KEYS and getattr(listener, attribute.name) != attribute.default:
+                yield (
+                    f'{key}: has no effect for type "{listener.type}", which speaks no HTTP;'
+                    ' take it out, or choose type "any", "https" or "http"'
+                )
+    places = [listener.websocket.rstrip("/"), listener.bosh.rstrip("/")]
+    if places[0] and places[0] == places[1]:
+        yield f'bosh = "{listener.bosh}": is also the path of websocket; choose another'
+    for key, place in zip(("websocket", "bosh"), places, strict=True):
+        if place in (HOST_META, HOST_META_JSON):
+            yield f'{key} = "{place}": is where browsers look for URLs; choose another path'
+    if listener.seeOtherUri and not listener.websocket:
+        yield 'see-other-uri: needs a path in websocket, which is ""'
+    if not listener.origins:
+        yield 'origins: must name who may come; ["*"] is everybody'
+    if "*" in listener.origins and len(listener.origins) > 1:
+        yield 'origins: "*" admits all; take it out, or the others'
+
+
 def _order(low: str, least: float, high: str, most: float) -> Iterator[str]:
     if least > most:
         yield f"{low} = {least}: must be at most {high}, which is {most}"
@@ -237,6 +277,16 @@ def _doubts(settings: Settings) -> Iterator[str]:
         if scheme in ("ws", "http") and not _isLoopback(re.split("[:/]", rest)[0]):
             yield (
                 f"public.{key}: {scheme}: sends passwords and messages in clear over the network"
+            )
+    for number, listener in enumerate(settings.listeners):
+        if (
+            listener.type == "http"
+            and listener.starttls is StartTLS.REQUIRED
+            and not listener.trusted
+        ):
+            yield (
+                f"listener[{number}].trusted: is empty, so that no proxy can say that a client came"
+                " by TLS, and nobody can log in; name the proxies' networks"
             )
     for number, server in enumerate(settings.servers):
         here = f"server[{number}]"

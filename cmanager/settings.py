@@ -18,6 +18,7 @@ from typing import Annotated
 
 from attrs import field, frozen
 
+from cmanager.proxied import isNetwork
 from cmanager.schema import Accepted, between, matching
 
 MAX_STANZA_BYTES = 1000000
@@ -86,6 +87,23 @@ WebSocketURL = Annotated[
 ]
 BOSHURL = Annotated[
     str, matching(f"https?://{_AT}", 'a URL like "https://xmpp.example.org/http-bind"')
+]
+Network = Annotated[
+    str, Accepted('a network like "192.0.2.0/24", an address, or "unix"', isNetwork)
+]
+WebPath = Annotated[
+    str,
+    matching(r"(?:(?:/[A-Za-z0-9._~!$&'()*+,;=:@-]+)+/?)?", 'a path like "/ws", or "" for none'),
+]
+WebOrigin = Annotated[
+    str,
+    matching(
+        r"\*|https?://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?",
+        'an origin like "https://chat.example.org", in small letters, or "*"',
+    ),
+]
+OtherURI = Annotated[
+    str, matching(f"(?:wss?://{_AT})?", 'a URI like "wss://other.example.org/ws", or "" for none')
 ]
 Variable = Annotated[str, matching("[A-Za-z_][A-Za-z0-9_]*", "the name of a variable")]
 
@@ -186,11 +204,20 @@ class TLSSettings:
 class ListenerSettings:
     """
     One way in.
+
+    @ivar trusted: The proxies whose word on their clients is taken.
     """
 
     type: Text
     endpoint: Endpoint
     starttls: StartTLS = StartTLS.REQUIRED
+    proxyProtocol: bool = False
+    trusted: tuple[Network, ...] = ()
+    websocket: WebPath = "/ws"
+    bosh: WebPath = "/http-bind"
+    origins: tuple[WebOrigin, ...] = ("*",)
+    ping: Annotated[float, between(1, 3600, orZero=True)] = 30.0
+    seeOtherUri: OtherURI = ""
 
 
 @frozen

@@ -438,6 +438,128 @@ class RangeTests(Case):
             )
 
 
+class ListenerTests(Case):
+    """
+    Ways in for HTTP, and through proxies.
+    """
+
+    def listener(self, *lines: str, type_: str = "any") -> str:
+        """
+        The small configuration with another listener.
+        """
+        return edited('type = "tcp"\n', "\n".join((f'type = "{type_}"', *lines)) + "\n")
+
+    def wrong(self, *lines: str, type_: str = "any") -> tuple[str, ...]:
+        """
+        What is wrong with it.
+        """
+        return self.problemsOf(text=self.listener(*lines, type_=type_))
+
+    def test_keys(self) -> None:
+        """
+        Each key has its value.
+        """
+        (listener,) = read(
+            text=self.listener(
+                "proxy-protocol = true",
+                'trusted = ["192.0.2.0/24", "2001:db8::/32", "127.0.0.1", "unix"]',
+                'websocket = ""',
+                'bosh = "/x/http-bind/"',
+                'origins = ["https://chat.example.org", "http://[::1]:8080"]',
+                "ping = 0",
+            )
+        ).listeners
+        self.assertTrue(listener.proxyProtocol)
+        self.assertEqual(len(listener.trusted), 4)
+        self.assertEqual((listener.websocket, listener.bosh), ("", "/x/http-bind/"))
+        self.assertEqual(len(listener.origins), 2)
+        self.assertEqual(listener.ping, 0)
+        (other,) = read(text=self.listener('see-other-uri = "wss://x.example:444/ws"')).listeners
+        self.assertEqual(other.seeOtherUri, "wss://x.example:444/ws")
+
+    def test_values(self) -> None:
+        """
+        What is no network, path, origin or URI is named with what it must be.
+        """
+        for line, must in (
+            ('trusted = ["10.0.0.1/8"]', "a network"),
+            ('trusted = ["proxy.example.org"]', "a network"),
+            ('websocket = "ws"', "a path"),
+            ('websocket = "/"', "a path"),
+            ('bosh = "/a b"', "a path"),
+            ('bosh = "/a?b"', "a path"),
+            ('bosh = "//"', "a path"),
+            ('origins = ["chat.example.org"]', "an origin"),
+            ('origins = ["https://Chat.example.org"]', "an origin"),
+            ('origins = ["https://chat.example.org/"]', "an origin"),
+            ('see-other-uri = "https://x.example/"', "a URI"),
+            ("ping = 0.5", "from 1 to 3600, or 0"),
+            ("ping = 3601", "from 1 to 3600, or 0"),
+        ):
+            (problem,) = self.wrong(line)
+            self.assertIn("must be " + must if must[0] == "a" else must, problem)
+            self.assertIn(line.partition(" ")[0], problem)
+        read(text=self.listener("ping = 1"))
+        read(text=self.listener("ping = 3600"))
+
+    def test_proxies(self) -> None:
+        """
+        Who may send prefaces has to be named; for plain XMPP nobody else is of use.
+        """
+        (problem,) = self.wrong("proxy-protocol = true")
+        self.assertIn("listener[0].trusted: must name the networks", problem)
+        (problem,) = self.wrong('trusted = ["::1"]', type_="tcp")
+        self.assertIn("unless proxy-protocol is true", problem)
+        read(text=self.listener('trusted = ["::1"]', "proxy-protocol = true", type_="tls"))
+
+    def test_noEffect(self) -> None:
+        """
+        Keys for HTTP are of no use where none is spoken, unless they say what is so
+        anyway.
+        """
+        for type_ in ("tcp", "tls"):
+            for line in ('websocket = "/x"', 'bosh = ""', "ping = 1", 'origins = ["http://x"]'):
+                (problem,) = self.wrong(line, type_=type_)
+                self.assertIn('choose type "any"', problem)
+            read(text=self.listener('websocket = "/ws"', type_=type_))
+
+    def test_places(self) -> None:
+        """
+        Two things cannot be at one path, with or without a slash at its end.
+        """
+        (problem,) = self.wrong('websocket = "/x"', 'bosh = "/x/"')
+        self.assertIn('bosh = "/x/": is also the path of websocket', problem)
+        read(text=self.listener('websocket = ""', 'bosh = ""'))
+        for key in ("websocket", "bosh"):
+            (problem,) = self.wrong(f'{key} = "/.well-known/host-meta.json"')
+            self.assertIn(f"{key} = ", problem)
+
+    def test_origins(self) -> None:
+        """
+        There is at least one, and none beside all.
+        """
+        (problem,) = self.wrong("origins = []")
+        self.assertIn('["*"] is everybody', problem)
+        (problem,) = self.wrong('origins = ["*", "https://x.example"]')
+        self.assertIn("take it out, or the others", problem)
+
+    def test_elsewhere(self) -> None:
+        """
+        Nobody can be sent elsewhere who cannot come.
+        """
+        (problem,) = self.wrong('see-other-uri = "wss://x"', 'websocket = ""')
+        self.assertIn("needs a path in websocket", problem)
+
+    def test_nobody(self) -> None:
+        """
+        A listener in clear text that nobody could log in by is pointed out.
+        """
+        (warning,) = read(text=self.listener(type_="http")).warnings
+        self.assertIn("listener[0].trusted: is empty", warning)
+        for line in ('trusted = ["::1"]', 'starttls = "server"'):
+            self.assertEqual(read(text=self.listener(line, type_="http")).warnings, ())
+
+
 class ContradictionTests(Case):
     """
     Values that are right alone and wrong together.
