@@ -42,9 +42,6 @@ The type of a listener that has to tell protocols apart.  XEP-0368 section 4 wan
 to be tried first where there are any, because not every client does what that needs.
 """
 
-WEBSOCKET_PATH = "/xmpp-websocket"
-BOSH_PATH = "/http-bind"
-
 HOST_META = "/.well-known/host-meta"
 HOST_META_JSON = "/.well-known/host-meta.json"
 CORS = ("Access-Control-Allow-Origin", "*")
@@ -207,14 +204,16 @@ def publicURLs(settings: Settings) -> tuple[str, ...]:
     """
     public = settings.public
     host = asciiName(public.host or "")
-    web = [portOf(x.endpoint) for x in settings.listeners if x.type in WEB]
-    port = next(filter(None, web), None)
-    websocket, bosh = public.websocket, public.bosh
-    if host and port:
-        at = host if port == 443 else f"{host}:{port}"
-        websocket = websocket or f"wss://{at}{WEBSOCKET_PATH}"
-        bosh = bosh or f"https://{at}{BOSH_PATH}"
-    return tuple(filter(None, (websocket, bosh)))
+    web = [
+        (listener, host if port == 443 else f"{host}:{port}")
+        for listener in settings.listeners
+        if listener.type in WEB and (port := portOf(listener.endpoint)) and host
+    ]
+    # A path that is empty is one for nothing.
+    websockets = (f"wss://{at}{listener.websocket}" for listener, at in web if listener.websocket)
+    boshes = (f"https://{at}{listener.bosh}" for listener, at in web if listener.bosh)
+    urls = (public.websocket or next(websockets, None), public.bosh or next(boshes, None))
+    return tuple(filter(None, urls))
 
 
 def _links(urls: Iterable[str]) -> Iterator[tuple[str, str]]:

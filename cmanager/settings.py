@@ -82,9 +82,7 @@ Host = Annotated[
 ]
 Port = Annotated[int, between(1, 65535)]
 _AT = r"(?:\[[0-9A-Fa-f:.]+\]|[^\s/:?#@\[\]\"<>\\^`{|}]+)(?::[0-9]{1,5})?(?:/[^\s#\"<>\\^`{|}]*)?"
-WebSocketURL = Annotated[
-    str, matching(f"wss?://{_AT}", 'a URL like "wss://xmpp.example.org/xmpp-websocket"')
-]
+WebSocketURL = Annotated[str, matching(f"wss?://{_AT}", 'a URL like "wss://xmpp.example.org/ws"')]
 BOSHURL = Annotated[
     str, matching(f"https?://{_AT}", 'a URL like "https://xmpp.example.org/http-bind"')
 ]
@@ -93,7 +91,7 @@ Network = Annotated[
 ]
 WebPath = Annotated[
     str,
-    matching(r"(?:(?:/[A-Za-z0-9._~!$&'()*+,;=:@-]+)+/?)?", 'a path like "/ws", or "" for none'),
+    matching(r"(?:(?:/[A-Za-z0-9._~!$&'+*(),;=:@-]+)+/?)?", 'a path like "/ws", or "" for none'),
 ]
 WebOrigin = Annotated[
     str,

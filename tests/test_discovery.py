@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 
+import attrs
 from lxml import etree
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -236,7 +237,7 @@ class ZoneTests(SynchronousTestCase):
         self.assertIn(";   https://xn--bcher-kva.example/.well-known/host-meta.json\n", lines)
         self.assertTrue(
             lines.endswith(
-                "; They name: wss://xmpp.montague.example/xmpp-websocket"
+                "; They name: wss://xmpp.montague.example/ws"
                 " https://xmpp.montague.example/http-bind\n"
             )
         )
@@ -270,8 +271,26 @@ class URLTests(SynchronousTestCase):
         ):
             self.assertEqual(
                 publicURLs(site(*USUAL, *listeners)),
-                (f"wss://{at}/xmpp-websocket", f"https://{at}/http-bind"),
+                (f"wss://{at}/ws", f"https://{at}/http-bind"),
             )
+
+    def test_paths(self) -> None:
+        """
+        Each is at the path that the first listener has for it.
+        """
+        settings = site()
+        listeners = (
+            ListenerSettings("https", "tcp:443", websocket="", bosh="/b"),
+            ListenerSettings("any", "tcp:444", websocket="/w/", bosh="/c"),
+        )
+        self.assertEqual(
+            publicURLs(attrs.evolve(settings, listeners=listeners)),
+            ("wss://xmpp.montague.example:444/w/", "https://xmpp.montague.example/b"),
+        )
+        self.assertEqual(
+            publicURLs(attrs.evolve(settings, listeners=listeners[:1])),
+            ("https://xmpp.montague.example/b",),
+        )
 
     def test_none(self) -> None:
         """

@@ -28,7 +28,7 @@ CLIENTS = "_xmpps-client._tcp.montague.example"
 HOST = "xmpp.montague.example"
 XML = "https://montague.example/.well-known/host-meta"
 JSON = XML + ".json"
-URLS = (f"wss://{HOST}/xmpp-websocket", f"https://{HOST}/http-bind")
+URLS = (f"wss://{HOST}/ws", f"https://{HOST}/http-bind")
 
 # Those for documentation are not the world's; these are of servers of the root.
 GLOBAL = ("198.41.0.4", "2001:503:ba3e::2:30")
