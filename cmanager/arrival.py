@@ -2,19 +2,22 @@
 # See LICENSE for details.
 
 """
-What a stream is told of the way its client came.  Layer 4; values only.
+What a stream is told of the way its client came.  Layer 4; knows no stream.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 from attrs import frozen
 
+from cmanager.outbox import Outbox
 from cmanager.records import Records
+from cmanager.sinks import sinkFor
 
 if TYPE_CHECKING:
-    from twisted.internet.interfaces import IReactorTime
+    from twisted.internet.interfaces import IReactorTime, ITransport
 
     from cmanager.router import Router
     from cmanager.settings import ListenerSettings
@@ -41,19 +44,65 @@ class Arrival:
     """
     What is known of a client before its stream.
 
-    @ivar address: Its address, where the transport's peer is a proxy; L{None} where the
-        peer is the client.
+    @ivar address: Its address; L{None} where the transport's peer is the client.
     @ivar records: TLS that ends here and began before the stream did.
-    @ivar isSecureOutside: It is encrypted up to a proxy that we trust.
+    @ivar isSecureOutside: Whether it is encrypted up to a proxy that we trust; L{None}
+        where none has said.
+    @ivar isCounted: Whoever brought it counts it among the connections of its address,
+        until the transport is lost.
+    @ivar outbox: What it has been sent, on its way; through C{records} where there are
+        any.  L{None}: nothing has been sent.
+    @ivar rest: What it has sent to the stream, decrypted.
     """
 
     address: str | None = None
     records: Records | None = None
-    isSecureOutside: bool = False
+    isSecureOutside: bool | None = None
+    isCounted: bool = False
+    outbox: Outbox | None = None
+    rest: bytes = b""
 
     @property
     def secure(self) -> bool:
         """
         What the client sends is encrypted, here or up to the proxy.
         """
-        return self.isSecureOutside or self.records is not None
+        if self.isSecureOutside is not None:
+            return self.isSecureOutside
+        return self.records is not None
+
+    def outboxFor(
+        self, transport: ITransport, writable: Callable[[], object], limit: int
+    ) -> Outbox:
+        """
+        Return the outbox to go on with.
+
+        @param writable: Called when there is room again.
+        @param limit: How many bytes may wait.
+        """
+        outbox = self.outbox
+        if outbox is None:
+            outbox = Outbox(sinkFor(transport, writable), limit)
+        else:
+            outbox.redirect(writable, limit)
+        if self.records is not None:
+            outbox.startTLS(self.records)
+        return outbox
+
+    def turnAway(self, transport: ITransport, farewell: bytes) -> None:
+        """
+        Close the transport of a client that gets no stream.
+
+        @param farewell: What it is told, if it can read that by now and takes it at once.
+        """
+        outbox, records = self.outbox, self.records
+        if outbox is not None:
+            if records is None or records.established:
+                outbox.put(farewell)
+            if records is not None:
+                records.close()
+                outbox.flush()
+            outbox.release()
+        elif records is None:
+            transport.write(farewell)
+        transport.loseConnection()

@@ -11,6 +11,7 @@ not in the transport (L{cmanager.sinks}): from there it could not be had back.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from itertools import islice
 
 from cmanager.records import MAX_RECORD_BYTES, Records
@@ -111,10 +112,20 @@ class Outbox:
         self.size += len(data)
         self.flush()
 
+    def redirect(self, writable: Callable[[], object], limit: int) -> None:
+        """
+        Serve another: call C{writable}, and let so much wait, from now on.
+        """
+        self._sink.redirect(writable)
+        self._limit = limit
+
     def startTLS(self, records: Records) -> None:
         """
-        Encrypt what is L{put} from now on.  What waits goes out as it is.
+        Encrypt what is L{put} from now on, if that is not so already.  What waits goes
+        out as it is.
         """
+        if records is self._records:
+            return
         if self._queue:
             plain = b"".join(data for data, _ in self._queue)
             self._wire = memoryview(plain)[self._offset :]

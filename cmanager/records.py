@@ -47,6 +47,14 @@ class Records:
         self.ended = False
         self.failure: str | None = None
 
+    @property
+    def protocol(self) -> bytes:
+        """
+        The application protocol that was agreed on (ALPN), C{b""} for none, as where
+        the client offered none.
+        """
+        return self._connection.get_alpn_proto_negotiated()
+
     def receive(self, data: bytes) -> bytes:
         """
         Consume what came in, and return the plaintext in it, often none.

@@ -36,6 +36,11 @@ class Sink(Protocol):
         all, the callback is called once there is room.
         """
 
+    def redirect(self, writable: Callable[[], object]) -> None:
+        """
+        Call C{writable} from now on.
+        """
+
     def finish(self) -> None:
         """
         Send no more, but what has been taken: the end of the connection, our way.
@@ -109,6 +114,12 @@ class SocketSink:
         The connection is lost.
         """
         self._waiting = False
+
+    def redirect(self, writable: Callable[[], object]) -> None:
+        """
+        See L{Sink}.
+        """
+        self._writable = writable
 
     def finish(self) -> None:
         """
@@ -191,6 +202,12 @@ class TransportSink:
         The connection is lost.
         """
         self._full = True
+
+    def redirect(self, writable: Callable[[], object]) -> None:
+        """
+        See L{Sink}.
+        """
+        self._writable = writable
 
     def finish(self) -> None:
         """

@@ -30,7 +30,6 @@ from cmanager.outbox import Outbox
 from cmanager.records import Records
 from cmanager.scanner import Closed, Event, Opened
 from cmanager.settings import StartTLS
-from cmanager.sinks import sinkFor
 from cmanager.stanza import Stanza, StreamHeader
 from cmanager.vigil import Vigil
 
@@ -95,15 +94,17 @@ class ClientStream(Protocol, ABC):
         try:
             if address is not None:
                 self.peer = address
-                hub.limits.accept(address)
-                self._isCounted = True
+                if not arrival.isCounted:
+                    hub.limits.accept(address)
+                    self._isCounted = True
             session = hub.openSession(self)
         except StreamError as error:
             self._isEnding = True
             limit = error.limit if isinstance(error, Refused) else error.condition
             hub.metrics.increment("clients_refused", limit)
             self.log.info("client {peer} refused: {error}", peer=self.peer, error=error)
-            self._refuse(error)
+            # Without grace: who floods must not hold sockets.
+            arrival.turnAway(transport, self._farewell(error))
             return
         if address is not None and ITCPTransport.providedBy(transport):
             transport.setTcpNoDelay(True)
@@ -111,17 +112,18 @@ class ClientStream(Protocol, ABC):
         limits = hub.limits.settings
         bucket = TokenBucket(limits.bytesPerSecond, limits.bytesBurst, self._seconds)
         self._intake = Intake(self.origin.reactor, transport, self._dispatch, bucket)
-        self._outbox = Outbox(sinkFor(transport, self._writable), self._settings.queueBytes)
+        self._outbox = arrival.outboxFor(transport, self._writable, self._settings.queueBytes)
+        self._records = arrival.records
         self.session = session
         self._vigil = Vigil(hub.wheel, self._settings, self)
-        if arrival.records is not None:
-            self._encrypt(arrival.records)
+        if arrival.rest:
+            self._intake.received(len(arrival.rest))
+            self._read(arrival.rest)
 
     @abstractmethod
-    def _refuse(self, error: StreamError) -> None:
+    def _farewell(self, error: StreamError) -> bytes:
         """
-        Close the transport of a client that gets no session, and tell it why if that can
-        be done in one go.  Without grace: who floods must not hold sockets.
+        Return what a client is told that gets no session.
         """
 
     # Reading
@@ -228,13 +230,9 @@ class ClientStream(Protocol, ABC):
         """
         See L{IClientStream.tlsFacts}.
         """
-        if self._records is None or self._isSecureOutside:
+        if self._records is None or self._isSecureOutside is not None:
             return None  # the client's TLS with a proxy is another than ours
         return self._records.description()
-
-    def _encrypt(self, records: Records) -> None:
-        self._records = records
-        self._outbox.startTLS(records)
 
     # Pausing
 

@@ -39,22 +39,15 @@ if TYPE_CHECKING:
 class TCPStream(ClientStream):
     """
     One client's stream over TCP (RFC 6120), in TLS or on the way there.
-
-    Waiting is bounded: what has been read but not processed by one read of the
-    transport, an incomplete element by the scanner, what is to be sent by C{queueBytes}
-    behind one stanza of any size.
     """
 
     transportName = "tcp"
     _scanner: Scanner | None = None
     _to: str | None = None
 
-    def _refuse(self, error: StreamError) -> None:
-        # A client that waits for TLS would take it for noise.
-        if not self.secure:
-            header = StreamHeader(id="refused", from_=None).encode()
-            self.transport.write(header + streamErrorText(error) + FOOTER)
-        self.transport.loseConnection()
+    def _farewell(self, error: StreamError) -> bytes:
+        header = StreamHeader(id="refused", from_=None).encode()
+        return header + streamErrorText(error) + FOOTER
 
     def _events(self, data: bytes) -> list[Event | StreamError]:
         scanner = self._scanner
@@ -114,7 +107,8 @@ class TCPStream(ClientStream):
         self._outbox.put(proceed)
         self.restart(self._limit)
         creator = self.origin.hub.tls.creator(self._to, ())
-        self._encrypt(Records(creator.serverConnectionForTLS(None)))
+        self._records = Records(creator.serverConnectionForTLS(None))
+        self._outbox.startTLS(self._records)
 
     def open(self, header: StreamHeader, features: bytes = b"") -> None:
         """

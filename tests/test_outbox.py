@@ -7,6 +7,8 @@ Tests for L{cmanager.outbox}.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from OpenSSL import SSL
 from twisted.trial.unittest import TestCase
 
@@ -48,6 +50,12 @@ class Kernel:
         self.bytes += bytes(data[:taken])
         self.sends.append(len(data))
         return taken
+
+    def redirect(self, writable: Callable[[], object]) -> None:
+        """
+        Keep it.
+        """
+        self.writable = writable
 
     def finish(self) -> None:
         """
@@ -164,6 +172,19 @@ class PlainTests(OutboxCase):
         self.assertFalse(self.outbox.fits(601))
         self.drain(300)
         self.assertEqual(self.outbox.size, 100)
+
+    def test_redirect(self) -> None:
+        """
+        Whoever takes over has a bound of its own, and hears when there is room.
+        """
+        self.deliver(message(1))
+        self.assertFalse(self.outbox.fits(951))
+        self.outbox.redirect(self.outbox.writable, 1001)
+        self.assertTrue(self.outbox.fits(951))
+        self.assertFalse(self.outbox.fits(952))
+        self.kernel.room = 1000
+        self.kernel.writable()
+        self.assertTrue(self.outbox.isEmpty)
 
     def test_batch(self) -> None:
         """
@@ -392,6 +413,19 @@ class TLSTests(OutboxCase):
         self.assertFalse(self.outbox.isStuck)
         self.outbox._control += b"x"
         self.assertTrue(self.outbox.isStuck)
+
+    def test_again(self) -> None:
+        """
+        TLS that has begun does not begin anew: what waits stays what it is.
+        """
+        self.start()
+        self.kernel.room = 10
+        self.deliver(message(1))
+        self.outbox.startTLS(self.records)
+        self.kernel.room = 1000
+        self.outbox.writable()
+        self.flow()
+        self.assertEqual(self.client.received, message(1).data)
 
     def test_control(self) -> None:
         """

@@ -247,6 +247,19 @@ class RecordsTests(TestCase):
         self.assertEqual(self.records.encrypt(b"x"), b"")
         self.assertIsNotNone(self.records.failure)
 
+    def test_protocol(self) -> None:
+        """
+        What ALPN has agreed on is known once there is agreement.
+        """
+        for offered, agreed in (([b"h2", b"x"], b"x"), (None, b"")):
+            context = serverContext()
+            context.set_alpn_select_callback(lambda _, names: names[-1])
+            self.records = Records(SSL.Connection(context, None))
+            self.client = TLSClient(alpn=offered)
+            self.assertEqual(self.records.protocol, b"")
+            self.handshake()
+            self.assertEqual(self.records.protocol, agreed)
+
     def test_noCommonProtocol(self) -> None:
         """
         An ALPN callback that refuses ends the handshake with an alert.

@@ -171,6 +171,17 @@ class SocketSinkTests(TestCase):
         self.ours.close()
         self.sink.finish()
 
+    def test_redirect(self) -> None:
+        """
+        Another can take over while it is full.
+        """
+        calls: list[str] = []
+        while self.transport.writing == 0:
+            self.sink.send(b"x" * 100000)
+        self.sink.redirect(lambda: calls.append("there is room"))
+        self.transport.producer.resumeProducing()
+        self.assertEqual((calls, self.calls), (["there is room"], 0))
+
     def test_release(self) -> None:
         """
         The transport has no producer afterwards, and may close.
@@ -268,6 +279,23 @@ class TransportSinkTests(TestCase):
         """
         self.transport.producer.resumeProducing()
         self.assertEqual(self.transport.value(), b"")
+
+    def test_redirect(self) -> None:
+        """
+        Another can take over while it is full, and nothing is written twice.
+        """
+        self.transport.isFull = True
+        self.deliver(1, 2)
+        calls: list[str] = []
+
+        def writable() -> None:
+            calls.append("there is room")
+            self.outbox.writable()
+
+        self.outbox.redirect(writable, 1000)
+        self.transport.drain()
+        self.assertEqual(calls, ["there is room"])
+        self.assertEqual(self.transport.value(), message(1).data + message(2).data)
 
     def test_release(self) -> None:
         """
