@@ -52,6 +52,7 @@ format = "json"
 
 [tls]
 certificates = "{directory}/certificates"
+{tls}
 
 [[listener]]
 type = "tcp"
@@ -62,7 +63,7 @@ type = "tls"
 endpoint = "tcp:{tlsPort}:interface={address}"
 
 [[server]]
-domains = ["{domain}"]
+domains = [{domains}]
 address = "{address}:{linkPort}"
 secret-file = "{directory}/secret"
 security = "{security}"
@@ -363,8 +364,9 @@ class Stage:
 
     def __init__(self, reactor: Any, directory: Path, backend: Backend, **settings: str) -> None:
         """
-        @param settings: C{links}: how many there are; C{server} and C{more}: lines of
-            configuration for the server's table and behind it.
+        @param settings: C{links}: how many there are; C{domains}: of the server, each in
+            quotes; C{tls}, C{server} and C{more}: lines of configuration for these tables
+            and behind them, where C{{authority}} stands for the file of our authority.
         """
         self.reactor = reactor
         self.directory = directory
@@ -374,7 +376,14 @@ class Stage:
         self.relay = Relay(reactor, backend.address)
         self.actors: list[Actor] = []
         self.front: FrontProcess | None = None
-        self._values = {"links": "2", "server": "", "more": "", **settings}
+        self._values = {
+            "links": "2",
+            "domains": f'"{DOMAIN}"',
+            "tls": "",
+            "server": "",
+            "more": "",
+            **settings,
+        }
         self._write()
 
     def _write(self) -> None:
@@ -383,6 +392,8 @@ class Stage:
         authority().issue(DOMAIN).write(self.directory / "certificates", DOMAIN)
         (self.directory / "secret").write_text(SECRET)
         (self.directory / "secret").chmod(0o600)
+        values = self._values
+        values["tls"] = values["tls"].format(authority=self.authority)
         (self.directory / "cmanager.toml").write_text(
             CONFIGURATION.format(
                 directory=self.directory,
@@ -390,9 +401,8 @@ class Stage:
                 clientPort=CLIENT_PORT,
                 tlsPort=TLS_PORT,
                 linkPort=LINK_PORT,
-                domain=DOMAIN,
                 security=self.backend.security,
-                **self._values,
+                **values,
             )
         )
 
