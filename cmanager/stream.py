@@ -62,6 +62,7 @@ class ClientStream(Protocol, ABC):
     _intake: Intake[Event | StreamError]
     _records: Records | None = None
     _deadline: IDelayedCall | None = None
+    _greeting = b""  # what stands before the stream
     _isCounted = False
     _isDeaf = False  # what comes in is no longer looked at
     _isClosing = False  # close() has been called
@@ -79,6 +80,7 @@ class ClientStream(Protocol, ABC):
         self._arrival = arrival or Arrival()
         self._isSecureOutside = self._arrival.isSecureOutside
         self._settings = origin.hub.settings
+        self._keepalive = self._settings.keepalive
         self._limit = self._settings.unauthenticatedStanzaBytes
         self._seconds = origin.reactor.seconds
 
@@ -115,7 +117,8 @@ class ClientStream(Protocol, ABC):
         self._outbox = arrival.outboxFor(transport, self._writable, self._settings.queueBytes)
         self._records = arrival.records
         self.session = session
-        self._vigil = Vigil(hub.wheel, self._settings, self)
+        self._vigil = Vigil(hub.wheel, self._settings, self, self._keepalive)
+        self._outbox.put(self._greeting)
         if arrival.rest:
             self._intake.received(len(arrival.rest))
             self._read(arrival.rest)
@@ -164,7 +167,7 @@ class ClientStream(Protocol, ABC):
                 self._end()
 
     def _read(self, data: bytes) -> None:
-        if self._isDeaf or self._isEnding:
+        if self._isEnding:
             return
         events = self._events(data)
         if events and isinstance(events[-1], StreamError):
@@ -177,13 +180,18 @@ class ClientStream(Protocol, ABC):
     @abstractmethod
     def _events(self, data: bytes) -> list[Event | StreamError]:
         """
-        Return what C{data} completes; an error is the last.
+        Return what C{data} completes.  Behind an error, and while the stream is deaf,
+        that is nothing, but perhaps the stream's end.
         """
 
     def _lookForFooter(self, events: Sequence[Event | StreamError]) -> None:
-        if any(isinstance(event, Closed) for event in events):
-            self._peerClosed = True
-            self._endIfDone()
+        for event in events:
+            if isinstance(event, Closed):
+                self._peerEnded(event)
+        self._endIfDone()
+
+    def _peerEnded(self, event: Closed) -> None:
+        self._peerClosed = True
 
     def _dispatch(self, event: Event | StreamError) -> None:
         session = self.session
@@ -193,7 +201,8 @@ class ClientStream(Protocol, ABC):
         elif isinstance(event, Opened):
             session.streamOpened(event.tag)
         elif isinstance(event, Closed):
-            self._peerClosed = self._isDeaf = True
+            self._isDeaf = True
+            self._peerEnded(event)
             session.streamClosed()
         elif isinstance(event, StreamError):
             session.streamFailed(event)
@@ -202,7 +211,7 @@ class ClientStream(Protocol, ABC):
         """
         See L{IClientStream.restart}.
         """
-        self._limit = limit
+        self.allow(limit)
         self._intake.clear()
         self._headerSent = False
 
@@ -211,8 +220,6 @@ class ClientStream(Protocol, ABC):
         See L{IClientStream.allow}.
         """
         self._limit = limit
-
-    # TLS
 
     @property
     def canStartTLS(self) -> bool:
@@ -369,7 +376,6 @@ class ClientStream(Protocol, ABC):
             self._outbox.put(data)
         self._setDeadline(self._graceOver)
         self._lookForFooter(self._intake.release())
-        self._endIfDone()
 
     def _endIfDone(self) -> None:
         if self._isClosing and self._peerClosed and self._outbox.isEmpty:
@@ -386,9 +392,6 @@ class ClientStream(Protocol, ABC):
             self._setDeadline(self.abort)
 
     def _end(self) -> None:
-        """
-        Close the transport, in order.
-        """
         if self._isEnding:
             return
         self._isEnding = True
@@ -414,8 +417,7 @@ class ClientStream(Protocol, ABC):
 
     def _abortTransport(self) -> None:
         self._setDeadline(None)
-        transport = self.transport
-        getattr(transport, "abortConnection", transport.loseConnection)()
+        getattr(self.transport, "abortConnection", self.transport.loseConnection)()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """
@@ -444,5 +446,4 @@ class ClientStream(Protocol, ABC):
             self._deadline.cancel()
         self._deadline = None
         if function is not None:
-            reactor = self.origin.reactor
-            self._deadline = reactor.callLater(self._settings.closeTimeout, function)
+            self._deadline = self.origin.reactor.callLater(self._settings.closeTimeout, function)

@@ -50,6 +50,8 @@ class TCPStream(ClientStream):
         return header + streamErrorText(error) + FOOTER
 
     def _events(self, data: bytes) -> list[Event | StreamError]:
+        if self._isDeaf:
+            return []
         scanner = self._scanner
         if scanner is None:
             settings = self._settings

@@ -41,16 +41,29 @@ class Vigil:
     One timer for whatever is due next.  What happens in between only writes down
     when, and the timer, once it goes off, finds that it came too early.
 
+    @param keepalive: Seconds without anything sent; 0 for ever.
     @ivar readAt: When something was last received.  The stream writes it.
     @ivar wroteAt: When something was last sent.
     """
 
-    __slots__ = ("_loginDue", "_settings", "_timer", "_watched", "_wheel", "readAt", "wroteAt")
+    __slots__ = (
+        "_keepalive",
+        "_loginDue",
+        "_settings",
+        "_timer",
+        "_watched",
+        "_wheel",
+        "readAt",
+        "wroteAt",
+    )
 
-    def __init__(self, wheel: Wheel, settings: ClientSettings, watched: Watched) -> None:
+    def __init__(
+        self, wheel: Wheel, settings: ClientSettings, watched: Watched, keepalive: float
+    ) -> None:
         self._wheel = wheel
         self._settings = settings
         self._watched = watched
+        self._keepalive = keepalive
         now = wheel.now()
         self.readAt = now
         self.wroteAt = now
@@ -69,8 +82,8 @@ class Vigil:
     def _schedule(self, now: float) -> None:
         settings = self._settings
         due = self.readAt + settings.idleTimeout
-        if settings.keepalive:
-            due = min(due, self.wroteAt + settings.keepalive)
+        if self._keepalive:
+            due = min(due, self.wroteAt + self._keepalive)
         if self._loginDue is not None:
             due = min(due, self._loginDue)
         self._timer = self._wheel.schedule(max(due - now, 0), self._timeOut)
@@ -88,7 +101,7 @@ class Vigil:
                 self.readAt = now
                 self._watched.idle("idle")
         if self._timer is not None:
-            if settings.keepalive and now >= self.wroteAt + settings.keepalive:
+            if self._keepalive and now >= self.wroteAt + self._keepalive:
                 self.wroteAt = now
                 self._watched.keepAlive()
             self._schedule(now)

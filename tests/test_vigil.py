@@ -33,7 +33,7 @@ class VigilTests(TestCase):
         self.wheel = Wheel(self.clock.seconds)
         self.seen: list[tuple[float, str]] = []
         self.stopAt = ""
-        self.vigil = Vigil(self.wheel, settings, self)
+        self.vigil = Vigil(self.wheel, settings, self, settings.keepalive)
 
     def idle(self, kind: str) -> None:
         """
