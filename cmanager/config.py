@@ -69,7 +69,7 @@ __all__ = [
 ]
 
 _XMPP_ONLY = ("tcp", "tls")
-_WEB_KEYS = ("websocket", "bosh", "origins", "ping", "see-other-uri")
+_WEB_KEYS = ("websocket", "bosh", "origins", "ping", "see-other-uri", "files")
 
 MAX_SECRET_BYTES = 4096
 MAX_CONFIG_BYTES = 1048576
@@ -153,7 +153,8 @@ def _absolute(settings: Settings, directory: Path) -> Settings:
         certificates=str(directory / settings.tls.certificates),
         clientCa=at(settings.tls.clientCa),
     )
-    return evolve(settings, servers=tuple(servers), tls=tls)
+    listeners = tuple(evolve(x, files=at(x.files)) for x in settings.listeners)
+    return evolve(settings, servers=tuple(servers), tls=tls, listeners=listeners)
 
 
 def _prepared(domain: str) -> str | None:

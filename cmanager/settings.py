@@ -204,6 +204,7 @@ class ListenerSettings:
     One way in.
 
     @ivar trusted: The proxies whose word on their clients is taken.
+    @ivar files: An absolute path once loaded.
     """
 
     type: Text
@@ -216,6 +217,7 @@ class ListenerSettings:
     origins: tuple[WebOrigin, ...] = ("*",)
     ping: Annotated[float, between(1, 3600, orZero=True)] = 30.0
     seeOtherUri: OtherURI = ""
+    files: Text | None = None
 
 
 @frozen

@@ -53,6 +53,7 @@ EXAMPLES = {
     "public.websocket": "that of the listeners",
     "public.bosh": "that of the listeners",
     "tls.client-ca": "only for client-certificates",
+    "listener.files": "none",
     "server.address": "SRV",
     "server.secret-file": "or secret-environment",
     "server.secret-environment": "or secret-file",
@@ -190,6 +191,7 @@ class ManualTests(SynchronousTestCase):
         text = (ETC / "cmanager.toml").read_text()
         text = re.sub("(?m)^# ([a-z0-9-]+ = .+)$", r"\1", text)
         text = re.sub('(?m)^secret-file.*$|^type = "example"$', "", text)
+        text = text.replace('type = "tcp"', 'type = "any"')
         parsed = loads(text, {"CMANAGER_SECRET": "x"}, directory=ETC)
         self.assertEqual(parsed.manager.name, "cm-7f3k2q")
 
@@ -467,6 +469,7 @@ class ListenerTests(Case):
                 'bosh = "/x/http-bind/"',
                 'origins = ["https://chat.example.org", "http://[::1]:8080"]',
                 "ping = 0",
+                'files = "page"',
             )
         ).listeners
         self.assertTrue(listener.proxyProtocol)
@@ -474,6 +477,7 @@ class ListenerTests(Case):
         self.assertEqual((listener.websocket, listener.bosh), ("", "/x/http-bind/"))
         self.assertEqual(len(listener.origins), 2)
         self.assertEqual(listener.ping, 0)
+        self.assertEqual(listener.files, "/etc/cmanager/page")
         (other,) = read(text=self.listener('see-other-uri = "wss://x.example:444/ws"')).listeners
         self.assertEqual(other.seeOtherUri, "wss://x.example:444/ws")
 
@@ -518,7 +522,13 @@ class ListenerTests(Case):
         anyway.
         """
         for type_ in ("tcp", "tls"):
-            for line in ('websocket = "/x"', 'bosh = ""', "ping = 1", 'origins = ["http://x"]'):
+            for line in (
+                'websocket = "/x"',
+                'bosh = ""',
+                "ping = 1",
+                'origins = ["http://x"]',
+                'files = "/x"',
+            ):
                 (problem,) = self.wrong(line, type_=type_)
                 self.assertIn('choose type "any"', problem)
             read(text=self.listener('websocket = "/ws"', type_=type_))
