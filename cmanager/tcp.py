@@ -11,20 +11,23 @@ from __future__ import annotations
 import errno
 from typing import TYPE_CHECKING
 
+from attrs import evolve
 from twisted.application.service import IService, Service
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IAddress, IListeningPort, IReactorCore, IReactorTime
-from twisted.internet.protocol import Factory
+from twisted.internet.protocol import Factory, Protocol
 from twisted.logger import Logger
 from twisted.plugin import IPlugin
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from cmanager.arrival import Arrival
+from cmanager.door import Door, Ways
 from cmanager.errors import ConfigError, StreamError
 from cmanager.interfaces import IListener
+from cmanager.proxied import Networks
 from cmanager.records import Records
 from cmanager.scanner import Event, Opened, Scanner
 from cmanager.settings import ListenerSettings
@@ -144,7 +147,7 @@ class TLSStream(TCPStream):
 
 class TCPFactory(Factory):
     """
-    Makes the streams of one listener.
+    Makes the streams of one listener, behind a L{Door} where proxies tell of clients.
 
     @ivar isDirect: TLS from the first byte.
     """
@@ -158,15 +161,22 @@ class TCPFactory(Factory):
         self.listener = listener
         self.hub = hub
         self.isDirect = isDirect
+        self._ways = Ways(xmpp=self._stream, trusted=Networks(listener.trusted))
 
-    def buildProtocol(self, addr: IAddress | None) -> TCPStream:
+    def buildProtocol(self, addr: IAddress | None) -> Protocol:
         """
         See L{Factory.buildProtocol}.
         """
+        if self.listener.proxyProtocol:
+            return Door(self, self._ways)
+        return self._stream(Arrival())
+
+    def _stream(self, arrival: Arrival) -> TCPStream:
         if not self.isDirect:
-            return TCPStream(self)
+            return TCPStream(self, arrival)
         creator = self.hub.tls.creator(None, (XMPP_CLIENT,))
-        return TLSStream(self, Arrival(records=Records(creator.serverConnectionForTLS(None))))
+        records = Records(creator.serverConnectionForTLS(None))
+        return TLSStream(self, evolve(arrival, records=records))
 
 
 class ListenerService(Service):

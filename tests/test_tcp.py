@@ -15,7 +15,7 @@ from typing import Any
 from twisted.internet import reactor
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, inlineCallbacks
-from twisted.internet.error import CannotListenError
+from twisted.internet.error import CannotListenError, ConnectionDone
 from twisted.internet.protocol import Factory
 from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactorClock, StringTransport
@@ -31,8 +31,9 @@ from cmanager.limits import Refused
 from cmanager.settings import ListenerSettings, TLSSettings
 from cmanager.stanza import FOOTER
 from cmanager.tcp import ListenerService, TCPFactory, TCPListener, TLSListener, bindProblem
-from cmanager.tls import CertificateStore
-from tests.test_stream import Hub, storeIn
+from cmanager.tls import XMPP_CLIENT, CertificateStore
+from tests.test_records import TLSClient
+from tests.test_stream import HEADER, Hub, storeIn
 
 
 class Reactor(MemoryReactorClock):
@@ -105,6 +106,42 @@ class ListenerTests(TestCase):
         self.hub.tls = CertificateStore(TLSSettings(certificates="/nowhere"), Clock())
         self.assertRaises(ConfigError, self.service, TLSListener())
         self.service(TCPListener())
+
+
+class ProxyTests(TestCase):
+    """
+    Behind proxies that speak the PROXY protocol.
+    """
+
+    def setUp(self) -> None:
+        self.reactor = Reactor()
+        self.hub = Hub(self.reactor, storeIn(Path(self.mktemp())))
+
+    def test_streams(self) -> None:
+        """
+        A stream's client is who the preface says, with STARTTLS and with TLS from the
+        first byte; it counts once.
+        """
+        for listener, first in (
+            (TCPListener(), HEADER),
+            (TLSListener(), TLSClient(alpn=[XMPP_CLIENT]).exchange()),
+        ):
+            settings = ListenerSettings(
+                type=listener.name, endpoint="tcp:1", proxyProtocol=True, trusted=("198.51.100.9",)
+            )
+            listener.service(self.reactor, settings, self.hub).startService()  # type: ignore[arg-type]  # doubles
+            factory = self.reactor.tcpServers[-1][1]
+            protocol = factory.buildProtocol(None)
+            transport = StringTransport(peerAddress=IPv4Address("TCP", "198.51.100.9", 1))
+            protocol.makeConnection(transport)
+            protocol.dataReceived(b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n" + first)
+            stream = self.hub.sessions[-1].stream
+            self.assertEqual((stream.peer, stream.transportName), ("192.0.2.1", listener.name))
+            self.assertEqual(len(self.hub.limits), 1)
+            self.assertEqual(bool(transport.value()), listener.isDirect)
+            self.assertEqual(bool(self.hub.sessions[-1].seen), not listener.isDirect)
+            protocol.connectionLost(Failure(ConnectionDone()))
+            self.assertEqual(self.hub.sessions[-1].seen[-1], ("transportLost", None))
 
 
 class RefusalTests(TestCase):
