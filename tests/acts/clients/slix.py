@@ -49,7 +49,13 @@ class SlixPlayer(Player):
         client.add_event_handler("disconnected", self.disconnected)
         client.add_event_handler("message", self.messageReceived)
         client.add_event_handler("presence", self.presenceReceived)
+        self.prepare(client)
         client.connect(host, port)
+
+    def prepare(self, client: slixmpp.ClientXMPP) -> None:
+        """
+        Called with each new client before it connects.
+        """
 
     def sessionStarted(self, _: object) -> None:
         self.tell("online", jid=str(self.client.boundjid))
