@@ -106,20 +106,23 @@ def classes(module: str) -> dict[str, ast.ClassDef]:
 def exists(test: str) -> bool:
     """
     Tell whether a test is there, in its class or in one that this inherits from in
-    the same module.  A class that is no test case of trial's by itself has no tests.
+    the same module, or in C{tests.x} as C{x.Base}.  A class that is no test case of trial's
+    by itself has no tests.
     """
-    module, name, method = test.rsplit(".", 2)
-    found = classes(module)
-    todo, seen, isCase = [name], set(), False
+    first, name, method = test.rsplit(".", 2)
+    todo, seen, isCase = [(first, name)], set(), False
     while todo:
-        node = found.get(todo.pop(0))
+        module, name = todo.pop(0)
+        node = classes(module).get(name)
         if node is None:
             continue
         seen |= {part.name for part in node.body if isinstance(part, ast.FunctionDef)}
         seen |= {part.name for part in node.body if isinstance(part, ast.AsyncFunctionDef)}
         bases = [ast.unparse(base) for base in node.bases]
         isCase = isCase or any(base.endswith("Case") for base in bases)
-        todo += bases
+        for base in bases:
+            other, dot, name = base.rpartition(".")
+            todo.append((f"tests.{other}" if dot else module, name))
     return isCase and method.startswith("test_") and method in seen
 
 
@@ -185,6 +188,7 @@ class ExistenceTests(SynchronousTestCase):
         """
         self.assertTrue(exists("tests.test_parity.ExistenceTests.test_found"))
         self.assertTrue(exists("tests.acts.test_clients.SlixmppTests.test_messages"))
+        self.assertTrue(exists("tests.test_stream.CloseTests.test_grace"))
 
     def test_missing(self) -> None:
         """
@@ -194,7 +198,7 @@ class ExistenceTests(SynchronousTestCase):
             "tests.test_nobody.A.test_b",
             "tests.test_parity.NobodyTests.test_found",
             "tests.test_parity.ExistenceTests.test_nothing",
-            "tests.test_stream.StreamCase.receive",
+            "tests.suite.StreamCase.receive",
             "tests.acts.test_clients.ClientActs.test_messages",
         ):
             self.assertFalse(exists(name), name)

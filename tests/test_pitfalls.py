@@ -14,8 +14,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.linkdoubles import ACCEPTED, HANDSHAKE, HEADER, LinkBench
 from tests.play import Play
-from tests.test_stream import HEADER as CLIENT_HEADER
-from tests.test_stream import StreamCase
+from tests.suite import HEADER as CLIENT_HEADER
+from tests.suite import StreamCase
 
 UNIT = Path(__file__).parent.parent / "contrib" / "cmanager.service"
 

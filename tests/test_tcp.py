@@ -32,8 +32,8 @@ from cmanager.settings import ListenerSettings, TLSSettings
 from cmanager.stanza import FOOTER
 from cmanager.tcp import ListenerService, TCPFactory, TCPListener, TLSListener, bindProblem
 from cmanager.tls import XMPP_CLIENT, CertificateStore
+from tests.suite import HEADER, Hub, storeIn
 from tests.test_records import TLSClient
-from tests.test_stream import HEADER, Hub, storeIn
 
 
 class Reactor(MemoryReactorClock):
