@@ -33,11 +33,13 @@ class ActCase(TestCase):
 
     @cvar habits: Of the embedded server.
     @cvar settings: See L{Stage}.
+    @cvar stageType: What stage it is.
     """
 
     timeout = 180
     habits = "openfire-4.8"
     settings: ClassVar[dict[str, str]] = {}
+    stageType: type[Stage] = Stage
 
     def makeBackend(self, directory: Path) -> Backend:
         """
@@ -51,7 +53,9 @@ class ActCase(TestCase):
         """
         directory = Path(self.mktemp()).absolute()
         directory.mkdir(parents=True)
-        self.stage = Stage(reactor, directory, self.makeBackend(directory), **self.settings)
+        self.stage = self.stageType(
+            reactor, directory, self.makeBackend(directory), **self.settings
+        )
         self.addCleanup(self.stage.stop)
         await self.stage.start()
 

@@ -61,7 +61,7 @@ endpoint = "tcp:{clientPort}:interface={address}"
 [[listener]]
 type = "tls"
 endpoint = "tcp:{tlsPort}:interface={address}"
-
+{listeners}
 [[server]]
 domains = [{domains}]
 address = "{address}:{linkPort}"
@@ -360,7 +360,10 @@ class Stage:
     The program with a server behind.
 
     @ivar host: The address of its ports.
+    @cvar listeners: Configuration of further ones, where C{{address}} stands for that.
     """
+
+    listeners = ""
 
     def __init__(self, reactor: Any, directory: Path, backend: Backend, **settings: str) -> None:
         """
@@ -402,6 +405,7 @@ class Stage:
                 tlsPort=TLS_PORT,
                 linkPort=LINK_PORT,
                 security=self.backend.security,
+                listeners=self.listeners.format(address=self.host),
                 **values,
             )
         )
@@ -470,12 +474,17 @@ class Stage:
             "connect",
             jid=jid,
             password=password,
-            host=self.host,
-            port=TLS_PORT if directTLS else CLIENT_PORT,
-            directTLS=directTLS,
             authority=str(self.authority),
             mechanism=mechanism,
+            **self.way(actor.actor.program, directTLS),
         )
+
+    def way(self, program: str, directTLS: bool) -> dict[str, Any]:
+        """
+        Return where the clients of a program connect.
+        """
+        port = TLS_PORT if directTLS else CLIENT_PORT
+        return {"host": self.host, "port": port, "directTLS": directTLS}
 
     async def online(self, program: str, jid: str, **how: Any) -> Actor:
         """

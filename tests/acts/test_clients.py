@@ -58,15 +58,16 @@ class ClientActs:
             actor.order("close")
             await actor.expect("closed", condition=None)
 
-    async def test_startTLS(self) -> None:
+    async def test_login(self) -> None:
         """
-        A client logs in after STARTTLS, with each mechanism it knows.
+        A client logs in, with each mechanism it knows; over TCP after STARTTLS.
         """
         await self.loginEach()
 
-    async def test_directTLS(self) -> None:
+    async def test_loginDirectTLS(self) -> None:
         """
-        A client logs in with TLS from the first byte, with each mechanism it knows.
+        A client logs in at the port for TLS from the first byte, with each mechanism it
+        knows.
         """
         await self.loginEach(directTLS=True)
 
@@ -272,17 +273,20 @@ class ProsodyWokkelTests(ClientActs, ProsodyCase):
 class TogetherActs:
     """
     Clients of different making; mixed into an L{ActCase}.
+
+    @cvar programs: Their programs.
     """
+
+    programs: tuple[str, ...] = ("slix", "aio", "wok")
 
     async def test_messages(self) -> None:
         """
         All understand each other.
         """
-        programs = ("slix", "aio", "wok")
-        addresses = {program: f"romeo@{DOMAIN}/{program}" for program in programs}
-        actors = {p: await self.stage.online(p, addresses[p]) for p in programs}
-        for sender in programs:
-            for receiver in programs:
+        addresses = {program: f"romeo@{DOMAIN}/{program}" for program in self.programs}
+        actors = {p: await self.stage.online(p, addresses[p]) for p in self.programs}
+        for sender in self.programs:
+            for receiver in self.programs:
                 actors[sender].order("message", to=addresses[receiver], body="O & <O> \U0001f339")
                 event: Event = await actors[receiver].expect("message")
                 self.assertEqual(event["body"], "O & <O> \U0001f339")
