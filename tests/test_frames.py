@@ -236,12 +236,12 @@ class ViolationTests(SynchronousTestCase):
         "binary": (frame(BINARY, b"<a/>"), 1003, "bad-format"),
         "continues nothing": (frame(CONTINUATION, b"<a/>"), 1002, "bad-format"),
         "a message in a message": (
-            frame(TEXT, b"<a/>", isLast=False) + text(b"<a/>"),
+            frame(TEXT, b"<a", isLast=False) + text(b"<a/>"),
             1002,
             "bad-format",
         ),
         "binary in a message": (
-            frame(TEXT, b"<a/>", isLast=False) + frame(BINARY, b"x"),
+            frame(TEXT, b"<a", isLast=False) + frame(BINARY, b"x"),
             1003,
             "bad-format",
         ),
