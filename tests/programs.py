@@ -54,6 +54,22 @@ def findNode(
     return path
 
 
+def findMellium(
+    environment: Mapping[str, str] = os.environ, path: Path = Path(sys.prefix, "mellium")
+) -> str:
+    """
+    Return the path of our client in Go.
+
+    @param path: Where C{requirements/install} builds it.
+    @raise SkipTest: It is not built.
+    @raise AssertionError: Likewise, and all tests are wanted.
+    """
+    if not path.with_suffix(".pins").exists():
+        find("go", "golang-go", environment)
+        _lacks(f"{path} is not built; sh requirements/install test", environment)
+    return str(path)
+
+
 def _lacks(missing: str, environment: Mapping[str, str]) -> NoReturn:
     if isRequired(environment):
         raise AssertionError(missing)

@@ -20,7 +20,7 @@ from pathlib import Path
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from tests.gates import closingLine, conclusion, counts, leftOut
-from tests.programs import find, findNode
+from tests.programs import find, findMellium, findNode
 
 HERE = Path(__file__).resolve().parent.parent
 SOURCES = ("cmanager", "tests", "bench", "twisted", "docs", "changes", "contrib", "etc", ".ci")
@@ -328,6 +328,26 @@ class LeftOutTests(SynchronousTestCase):
         self.assertEqual(missing(), f"{packages} is not installed; sh requirements/install test")
         packages.with_suffix(".pins").touch()
         self.assertEqual(findNode(environment, packages), str(machine / "node"))
+
+    def test_goMissing(self) -> None:
+        """
+        A test that needs our client in Go says so where there is no Go, or that it was
+        not built.
+        """
+        machine, built = Path(self.mktemp()), Path(self.mktemp())
+        machine.mkdir()
+        environment = {"PATH": str(machine)}
+
+        def missing() -> str:
+            return str(self.assertRaises(SkipTest, findMellium, environment, built))
+
+        self.assertEqual(
+            missing(), "go is not installed; on Debian or Ubuntu: apt install golang-go"
+        )
+        (machine / "go").touch(mode=0o755)
+        self.assertEqual(missing(), f"{built} is not built; sh requirements/install test")
+        built.with_suffix(".pins").touch()
+        self.assertEqual(findMellium(environment, built), str(built))
 
     def test_conclusion(self) -> None:
         """

@@ -20,7 +20,7 @@ from twisted.internet.error import ProcessDone
 from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
 
-from tests.programs import findNode
+from tests.programs import findMellium, findNode
 
 HERE = Path(__file__).resolve().parent.parent.parent
 MAX_OUTPUT_LINES = 200
@@ -40,8 +40,10 @@ def command(program: str) -> list[str]:
     """
     Return how to start a program of L{CLIENTS}.
 
-    @raise SkipTest: It needs Node, and the machine has none.
+    @raise SkipTest: It needs Node or Go, and the machine has none.
     """
+    if program == "mellium":
+        return [findMellium()]
     if (script := CLIENTS / f"{program}.mjs").exists():
         return [findNode(), str(script)]
     return [sys.executable, "-m", f"tests.acts.clients.{program}"]
