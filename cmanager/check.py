@@ -16,6 +16,7 @@ from twisted.internet.endpoints import serverFromString
 from cmanager import plugins
 from cmanager.config import Security, Settings, load
 from cmanager.errors import ConfigError
+from cmanager.files import Files
 from cmanager.schema import render
 from cmanager.tls import CertificateStore
 from cmanager.trust import Trust
@@ -45,12 +46,15 @@ def check(path: str, environ: Mapping[str, str], reactor: Any, out: TextIO, err:
 def found(settings: Settings, reactor: Any) -> Iterator[str]:
     """
     Name what is wrong with what the configuration names: plugins, certificates,
-    endpoints.
+    endpoints, files.
     """
     yield from _tried(lambda: plugins.find(settings))
     yield from _tried(lambda: CertificateStore(settings.tls, reactor).load())
     for number, listener in enumerate(settings.listeners):
         yield from _endpoint(f"listener[{number}]", listener.endpoint, reactor)
+        if listener.files is not None:
+            for problem in _tried(lambda listener=listener: Files(listener.files)):  # type: ignore[misc]
+                yield f"listener[{number}].files: {problem}"
     for number, server in enumerate(settings.servers):
         if server.security is not Security.PLAIN:
             for problem in _tried(lambda server=server: Trust(server)):  # type: ignore[misc]

@@ -107,6 +107,19 @@ class CheckTests(SynchronousTestCase):
         self.site.write(endpoint="systemd:domain=INET:index=0")
         self.assertEqual(self.check()[0], 0)
 
+    def test_files(self) -> None:
+        """
+        Files to serve that cannot be read.
+        """
+        listener = '[[listener]]\ntype = "any"\nendpoint = "tcp:0"\nfiles = "page"\n'
+        line = self.problem(listener)
+        page = self.site.directory / "page"
+        self.assertEqual(
+            line, f"listener[1].files: {page}: cannot be read: No such file or directory"
+        )
+        page.mkdir()
+        self.assertEqual(self.check()[0], 0)
+
     def test_trust(self) -> None:
         """
         Certificates to trust that cannot be read are a problem where links use TLS.
