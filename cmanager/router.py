@@ -21,6 +21,7 @@ from zope.interface import implementer
 
 from cmanager.audit import Auditor
 from cmanager.chain import compose
+from cmanager.discovery import publicURLs
 from cmanager.errors import LinkError, LocalError, StanzaError, StreamError
 from cmanager.ghosts import Ghosts
 from cmanager.grace import Grace
@@ -61,6 +62,7 @@ class Router(MultiService):
     @ivar hosts: By prepared domain.
     @ivar wheel: Time-outs of all clients.
     @ivar limits: Limits by address.
+    @ivar webURLs: Where browsers are told to connect.
     """
 
     log = Logger()
@@ -73,6 +75,7 @@ class Router(MultiService):
         self._times = settings.manager
         self.settings = settings.client
         self.tls = tls
+        self.webURLs = publicURLs(settings)
         self.manager: str = settings.manager.name
         self.metrics = Metrics()
         self.table = Table(settings.limits.sessions, self.manager)

@@ -103,7 +103,7 @@ class FindTests(PluginCase):
         self.assertEqual(
             error.problems,
             (
-                'listener[0].type = "udp": no such plugin; there is "tcp", "tls"',
+                'listener[0].type = "udp": no such plugin; there is "any", "http", "https", "tcp", "tls"',
                 'server[0].protocol = "ejabberd": no such plugin; there is "openfire"',
                 'filter[0].type = "a": no such plugin; there is none',
             ),

@@ -26,6 +26,7 @@ from cmanager.session import Session, State
 from cmanager.settings import (
     LimitSettings,
     ManagerSettings,
+    PublicSettings,
     Settings,
     TLSSettings,
 )
@@ -713,6 +714,21 @@ class StopTests(RouterTestCase):
         What never ran can be stopped.
         """
         self.successResultOf(Router(self.clock, self.settings).stopService())
+
+
+class WebTests(RouterTestCase):
+    """
+    What HTTP-speaking listeners ask.
+    """
+
+    def test_webURLs(self) -> None:
+        """
+        Where browsers connect is what the configuration says.
+        """
+        self.assertEqual(self.router.webURLs, ())
+        public = PublicSettings(bosh="https://a.example/http-bind")
+        router = Router(self.clock, evolve(self.settings, public=public))
+        self.assertEqual(router.webURLs, ("https://a.example/http-bind",))
 
 
 class GaugeTests(RouterTestCase):
