@@ -33,6 +33,7 @@ _XMLNS_STREAM = f' xmlns:stream="{NS_STREAMS}"'.encode()
 _HEADER = StreamHeader(id="", from_=None).encode().partition(b" id=")[0]
 _NAME = re.compile(rb"<[^\s<>/!?]+")
 _DECLARES = re.compile(rb"""<[^<>]*?\sxmlns=['"]""")
+_STREAM = re.compile(rb"(?:<\?xml version='1\.0'\?>)?<stream:stream(\s[^<>]*)>")
 _ATTRIBUTES = re.compile(rb"""\s[\w:]+=(?:'[^']*'|"[^"]*")""")
 
 
@@ -210,9 +211,10 @@ def spelled(token: bytes) -> bytes:
     """
     Return what stands in a stream over TCP as a document of its own.
     """
-    if b"<stream:stream" in token[:60] and token.endswith(b">"):
-        start = token.index(b"<stream:stream") + len(b"<stream:stream")
-        kept = [a for a in _ATTRIBUTES.findall(token, start) if not a.lstrip().startswith(b"xmlns")]
+    stream = _STREAM.fullmatch(token)
+    if stream is not None:
+        attributes = _ATTRIBUTES.findall(stream[1])
+        kept = [one for one in attributes if not one.lstrip().startswith(b"xmlns")]
         return b"<open xmlns='%s'%s/>" % (NS_FRAMING.encode(), b"".join(kept))
     name = _NAME.match(token)
     if name is None:

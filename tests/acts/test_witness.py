@@ -10,59 +10,33 @@ up the link is judged by L{tests.judge} and by expat; what generated inputs are,
 
 from __future__ import annotations
 
-import base64
 import random
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
-from xml.parsers import expat
+from typing import Any, ClassVar
 
 from attrs import frozen
 from lxml import etree
-from scramp import ScramClient
-from twisted.internet.address import IPv4Address
-from twisted.internet.defer import Deferred, succeed
-from twisted.internet.error import ConnectionDone
-from twisted.internet.interfaces import IStreamClientEndpoint
-from twisted.internet.task import Clock
-from twisted.internet.testing import StringTransport
-from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
-from zope.interface import implementer
 
-from cmanager.config import Security, ServerSettings, Settings
-from cmanager.link import Link
-from cmanager.pool import Pool
-from cmanager.router import Router
-from cmanager.server.service import OFFERED, Server, ServerOptions
-from cmanager.settings import (
-    ClientSettings,
-    LimitSettings,
-    ListenerSettings,
-    ManagerSettings,
-    StartTLS,
-    TLSSettings,
-)
-from cmanager.stanza import FOOTER, NS_BIND, NS_CLIENT, NS_SASL
-from cmanager.stream import TCPStream
-from cmanager.tcp import TCPFactory
-from cmanager.tls import CertificateStore
-from tests.certificates import authority
+from cmanager.stanza import FOOTER, NS_CLIENT
+from tests.acts.memory import ACCOUNTS, Client, Stage
 from tests.hostile import (
     DOMAIN,
     EITHER,
     HEADER,
     RESTRICTED,
+    XML,
     Hostile,
     fresh,
     loggedIn,
     mutants,
 )
-from tests.judge import LinkJudge
+from tests.hostileframes import framedFresh, framedLoggedIn
+from tests.ways import TCPWay, WebSocketWay, spelled
 
-AT_LEAST = 20000
 SEED = 1597
 EVERY = 10
 """
@@ -70,240 +44,15 @@ Hostile inputs between two messages of the witness.
 """
 
 SMALL = 2048
-SECRET = "s3cret"
-NOON = 1_700_000_000.0
-NAME = DOMAIN.decode()
-ACCOUNTS = ("romeo", "juliet", "nurse")
 
 NAMESPACE = frozenset({"bad-namespace-prefix"})
 FORMAT = frozenset({"bad-format"})
+NO_CLIENT = frozenset({"invalid-namespace"})
 STRANGE = frozenset({"unsupported-stanza-type", "invalid-namespace"})
 
 _STANZAS = {f"{{{NS_CLIENT}}}{name}" for name in ("message", "presence", "iq")}
 _NO_URI = ("is not a valid URI", "is not absolute")
 _ERROR = re.compile(rb"<stream:error><([a-z-]+)")
-
-
-# The stage
-
-
-class Wire(StringTransport):
-    """
-    A transport in memory that notes its end.
-    """
-
-    over = False
-
-    def __init__(self) -> None:
-        super().__init__(peerAddress=IPv4Address("TCP", "192.0.2.1", 5000))
-
-    def abortConnection(self) -> None:
-        """
-        Note it.
-        """
-        self.over = True
-
-    def loseConnection(self) -> None:
-        """
-        Note it.
-        """
-        self.over = True
-
-    def take(self) -> bytes:
-        """
-        Return what has been written since the last call.
-        """
-        data: bytes = self.value()
-        if data:
-            self.clear()
-        return data
-
-
-@implementer(IStreamClientEndpoint)
-class MemoryEndpoint:
-    """
-    Leads to the embedded server without a socket.
-    """
-
-    def __init__(self, stage: Stage) -> None:
-        self._stage = stage
-
-    def connect(self, factory: Any) -> Deferred[Link]:
-        """
-        See L{IStreamClientEndpoint}.
-        """
-        return succeed(self._stage.joined(factory.buildProtocol(None)))
-
-
-class MemoryPool(Pool):
-    """
-    A pool whose links stay in this process.
-    """
-
-    stage: Stage
-
-    def endpoint(self, host: str, port: int, tls: object) -> IStreamClientEndpoint:
-        """
-        See L{Pool.endpoint}.
-        """
-        return MemoryEndpoint(self.stage)
-
-
-class Stage:
-    """
-    A front with one link to a server.
-
-    @ivar links: All links there ever were.
-    @ivar up: How many bytes have gone up.
-    """
-
-    def __init__(self, directory: Path) -> None:
-        directory.mkdir(parents=True)
-        authority().issue(NAME).write(directory, NAME)
-        self.clock = Clock()
-        self.clock.advance(NOON)
-        self.server = Server(self.clock, ServerOptions(NAME, SECRET, None, seed=1))
-        self.server.setConfiguration(mechanisms=(*OFFERED, "ANONYMOUS"))
-        self.server.onBytes = self._judge
-        for name in ACCOUNTS:
-            self.server.addAccount(name, name)
-        self.links: list[Link] = []
-        self.judge = LinkJudge()
-        self.expat = expat.ParserCreate("UTF-8")
-        self.up = 0
-        listener = ListenerSettings(type="tcp", endpoint="tcp:0", starttls=StartTLS.SERVER)
-        server = ServerSettings(
-            domains=(NAME,),
-            address="192.0.2.9:5262",
-            secret=SECRET,
-            security=Security.PLAIN,
-            links=1,
-        )
-        many = 1_000_000
-        self.settings = Settings(
-            manager=ManagerSettings(name="cm"),
-            tls=TLSSettings(certificates=str(directory)),
-            listeners=(listener,),
-            servers=(server,),
-            client=ClientSettings(loginTimeout=3600),
-            limits=LimitSettings(
-                connectionsPerAddress=many,
-                connectionRate=many,
-                connectionBurst=many,
-                bytesPerSecond=1 << 30,
-                bytesBurst=1 << 30,
-                loginFailures=many,
-            ),
-        )
-        store = CertificateStore(self.settings.tls, self.clock)
-        store.load()
-        self.router = Router(self.clock, self.settings, store)
-        self.pool = MemoryPool(self.clock, server, self.router, manager="cm")
-        self.pool.stage = self
-        self.router.addPool(self.pool)
-        self.factory = TCPFactory(self.clock, listener, self.router, isDirect=False)
-        self.server.startService()
-        self.router.startService()
-        self.pump()
-
-    def joined(self, link: Link) -> Link:
-        """
-        Join a link to the server.
-        """
-        self.links.append(link)
-        self._near, self._far = Wire(), Wire()
-        self._link = link
-        self._end = self.server.factory.buildProtocol(None)
-        self._end.makeConnection(self._far)
-        link.makeConnection(self._near)
-        return link
-
-    def _judge(self, link: object, data: bytes) -> None:
-        self.up += len(data)
-        self.judge.feed(data)
-        self.expat.Parse(data, False)
-        self.judge.elements.clear()
-
-    def pump(self) -> None:
-        """
-        Carry bytes to and fro until there are none.
-        """
-        moving = True
-        while moving:
-            self.clock.advance(0)
-            up, down = self._near.take(), self._far.take()
-            if up:
-                self._end.dataReceived(up)
-            if down:
-                self._link.dataReceived(down)
-            moving = bool(up or down)
-
-    def stop(self) -> None:
-        """
-        Stop, at once.
-        """
-        self.router.stopService()
-        self.clock.pump([1.0] * 12)
-        self.server.stopService()
-
-
-class Client:
-    """
-    A client, in memory.
-
-    @ivar got: All that came since L{take}.
-    """
-
-    def __init__(self, stage: Stage) -> None:
-        self.stage = stage
-        self.wire = Wire()
-        self.stream: TCPStream = stage.factory.buildProtocol(None)
-        self.stream.makeConnection(self.wire)
-
-    def send(self, *parts: bytes) -> bytes:
-        """
-        Send, one read each, and return the answer.
-        """
-        for part in parts:
-            self.stream.dataReceived(part)
-        self.stage.pump()
-        return self.wire.take()
-
-    def login(self, name: str | None = None) -> Client:
-        """
-        Log in and bind, without a name anonymously.
-        """
-        self.send(HEADER % DOMAIN)
-        if name is None:
-            answer = self.send(b"<auth xmlns='%s' mechanism='ANONYMOUS'/>" % NS_SASL.encode())
-        else:
-            answer = self._scram(ScramClient(["SCRAM-SHA-1"], name, name))
-        assert b"<success" in answer, answer
-        self.send(HEADER % DOMAIN)
-        answer = self.send(
-            b"<iq type='set' id='b'><bind xmlns='%s'><resource>%s</resource></bind></iq>"
-            % (NS_BIND.encode(), (name or "x").encode())
-        )
-        assert b"<jid>" in answer, answer
-        return self
-
-    def _scram(self, scram: ScramClient) -> bytes:
-        first = base64.b64encode(scram.get_client_first().encode())
-        answer = self.send(
-            b"<auth xmlns='%s' mechanism='SCRAM-SHA-1'>%s</auth>" % (NS_SASL.encode(), first)
-        )
-        found = re.search(rb"<challenge[^>]*>([^<]+)<", answer)
-        assert found is not None, answer
-        scram.set_server_first(base64.b64decode(found[1]).decode())
-        final = base64.b64encode(scram.get_client_final().encode())
-        return self.send(b"<response xmlns='%s'>%s</response>" % (NS_SASL.encode(), final))
-
-    def drop(self) -> None:
-        """
-        Go without a word.
-        """
-        self.stream.connectionLost(Failure(ConnectionDone()))
-        self.stage.pump()
 
 
 # Who says what an input is
@@ -338,22 +87,53 @@ def _strangers(root: Any) -> frozenset[str]:
     return found
 
 
-def judged(data: bytes) -> Verdict:
+def parsed(document: bytes) -> tuple[Any, bool]:
     """
-    Ask lxml about an input.
+    Return the root of a document, as well as it can be read, and whether it is well-formed.
     """
-    document = HEADER % DOMAIN + data + FOOTER
     safe: dict[str, Any] = {"resolve_entities": False, "no_network": True, "strip_cdata": False}
     legible = document.decode(errors="replace").encode()
     parser = etree.XMLParser(recover=True, **safe)
-    root = etree.fromstring(legible, parser)
+    try:
+        root = etree.fromstring(legible, parser)
+    except etree.XMLSyntaxError:
+        return None, False
     # Namespaces that are no URIs are well-formed.
     errors = [e for e in parser.error_log if not e.message.endswith(_NO_URI)]
-    if errors or legible != document:
-        extra = _strangers(root) if root is not None else frozenset()
+    return root, not errors and legible == document
+
+
+def judged(data: bytes) -> Verdict:
+    """
+    Ask lxml about an input in a stream.
+    """
+    root, isWellFormed = parsed(HEADER % DOMAIN + data + FOOTER)
+    extra = _strangers(root) if root is not None else frozenset()
+    if not isWellFormed:
         return Verdict(False, True, EITHER | NAMESPACE | extra)
     isRestricted = any(not isinstance(node.tag, str) for node in root.iter())
-    allowed = _strangers(root) | (RESTRICTED if isRestricted else frozenset())
+    allowed = extra | (RESTRICTED if isRestricted else frozenset())
+    return Verdict(True, bool(allowed), allowed)
+
+
+def judgedAlone(data: bytes) -> Verdict:
+    """
+    Ask lxml about an input that is a message of its own.
+    """
+    if not data.strip():
+        return Verdict(True, False, frozenset())
+    root, isWellFormed = parsed(data)
+    allowed: frozenset[str] = frozenset()
+    if root is not None and root.tag not in _STANZAS:
+        allowed |= STRANGE
+    if data[:1] != b"<":
+        allowed |= FORMAT | XML | frozenset({"unsupported-encoding"})
+    if not isWellFormed:
+        return Verdict(False, True, EITHER | NAMESPACE | NO_CLIENT | allowed)
+    around = [*root.itersiblings(preceding=True), *root.itersiblings(), *root.iter()]
+    if any(not isinstance(node.tag, str) for node in around):
+        # Whichever is found first; behind the root there may be nothing at all.
+        allowed |= EITHER
     return Verdict(True, bool(allowed), allowed)
 
 
@@ -397,10 +177,15 @@ class Splitter:
 
 class WitnessTests(SynchronousTestCase):
     """
-    Romeo writes to Juliet.
+    Romeo writes to Juliet, among hostile clients over TCP.
+
+    @cvar makeWay: How all of them come.
+    @cvar atLeast: How many hostile inputs there are.
     """
 
     timeout = 900
+    makeWay: ClassVar[type[TCPWay]] = TCPWay
+    atLeast = 20000
 
     def setUp(self) -> None:
         """
@@ -409,14 +194,49 @@ class WitnessTests(SynchronousTestCase):
         self.stage = Stage(Path(self.mktemp()))
         self.addCleanup(self.stage.stop)
         (self.link,) = self.stage.pool.links
-        self.romeo, self.juliet, self.nurse = (Client(self.stage).login(n) for n in ACCOUNTS)
+        self.romeo, self.juliet, self.nurse = (self.client().login(n) for n in ACCOUNTS)
         for client in (self.romeo, self.juliet, self.nurse):
-            client.send(b"<presence/>")
-            client.wire.take()
+            client.say(b"<presence/>")
+            client.take()
         self.counts: Counter[str] = Counter()
         self.wrong: list[str] = []
         self.sent = 0
         self.rest = b""
+
+    # What the way makes of it
+
+    def client(self) -> Client:
+        """
+        Let a client come.
+        """
+        return Client(self.stage, self.makeWay)
+
+    def fresh(self) -> list[Hostile]:
+        """
+        Return what a client sends that has just come, as bytes on the wire.
+        """
+        return fresh()
+
+    def loggedIn(self) -> list[Hostile]:
+        """
+        Return what one sends that has logged in.
+        """
+        return loggedIn()
+
+    def judged(self, data: bytes) -> Verdict:
+        """
+        Say what is to be made of an input.
+        """
+        return judged(data)
+
+    def ended(self, client: Client, got: bytes) -> bytes:
+        """
+        See that an input that may be unfinished is not, and return all that the client got.
+        """
+        for end in (FOOTER, b"]]>" + FOOTER):
+            if _condition(got) is None:
+                got += client.say(end)
+        return got
 
     # The witness
 
@@ -426,7 +246,7 @@ class WitnessTests(SynchronousTestCase):
         """
         self.sent += 1
         message = b"<message type='chat' id='w%d' to='juliet@%s/juliet'><body>%d</body></message>"
-        data = message % (self.sent, DOMAIN, self.sent)
+        data = self.romeo.way.said(message % (self.sent, DOMAIN, self.sent))
         cut = self.sent % len(data)
         self.rest = data[cut:]
         self.romeo.send(data[:cut])
@@ -440,8 +260,8 @@ class WitnessTests(SynchronousTestCase):
             b'<message type="chat" id="w%d" to="juliet@%s/juliet" from="romeo@%s/romeo">'
             b"<body>%d</body></message>" % (self.sent, DOMAIN, DOMAIN, self.sent)
         )
-        self.assertEqual(_canonical(self.juliet.wire.take()), _canonical(expected))
-        self.assertEqual(self.romeo.wire.take(), b"")
+        self.assertEqual(_canonical(self.juliet.take()), _canonical(expected))
+        self.assertEqual(self.romeo.take(), b"")
 
     def _amid(self, function: Callable[[], None]) -> None:
         """
@@ -461,7 +281,7 @@ class WitnessTests(SynchronousTestCase):
         self.wrong.append(f"{name}: {why}: {data[:300]!r} -> {got[-300:]!r}")
 
     def _feed(self, row: Hostile, split: Callable[[bytes], list[bytes]], *, isFresh: bool) -> None:
-        client = Client(self.stage)
+        client = self.client()
         if not isFresh:
             client.login()
         got = client.send(*split(row.data))
@@ -481,7 +301,7 @@ class WitnessTests(SynchronousTestCase):
         client.drop()
 
     def _alive(self, client: Client, name: str, data: bytes) -> None:
-        got = client.send(b"<iq type='get' id='alive'><ping xmlns='urn:xmpp:ping'/></iq>")
+        got = client.say(b"<iq type='get' id='alive'><ping xmlns='urn:xmpp:ping'/></iq>")
         if b'id="alive"' not in got:
             self._complain(name, data, "the stream is dead", got)
 
@@ -499,21 +319,19 @@ class WitnessTests(SynchronousTestCase):
         self._mutant: Client | None = None
         while self.counts["inputs"] < stop:
             data = next(generated)
-            parts = splitter(data) if self.counts["inputs"] % 2 else [data]
+            sent = self.makeWay().said(data)
+            parts = splitter(sent) if self.counts["inputs"] % 2 else [sent]
             self._amid(lambda data=data, parts=parts: self._feedMutant(data, parts))
         if self._mutant is not None:
             self._mutant.drop()
 
     def _feedMutant(self, data: bytes, parts: list[bytes]) -> None:
-        verdict = judged(data)
-        client = self._mutant or Client(self.stage).login()
+        verdict = self.judged(data)
+        client = self._mutant or self.client().login()
         self._mutant = client
         got = client.send(*parts)
         if not verdict.isWellFormed:
-            # What may be unfinished is not, once the stream ends, and no CDATA is open.
-            for end in (FOOTER, b"]]>" + FOOTER):
-                if _condition(got) is None:
-                    got += client.send(end)
+            got = self.ended(client, got)
         condition = _condition(got)
         self.counts[condition or "none"] += 1
         if verdict.mustEnd and condition not in verdict.allowed:
@@ -526,20 +344,53 @@ class WitnessTests(SynchronousTestCase):
 
     def test_witness(self) -> None:
         """
-        At least 20,000 hostile inputs, each answered as it should be; one link, that
-        carries nothing but what any server can read; no message lost, none too many.
+        Thousands of hostile inputs, each answered as it should be; one link, that carries
+        nothing but what any server can read; no message lost, none too many.
         """
-        self._table(fresh(), isFresh=True)
-        self._table(loggedIn(), isFresh=False)
-        self._mutants(AT_LEAST)
+        self._table(self.fresh(), isFresh=True)
+        self._table(self.loggedIn(), isFresh=False)
+        self._mutants(self.atLeast)
         print(f"\n{dict(self.counts)}, {self.sent} messages, {self.stage.up} bytes up")
         self.assertEqual(self.wrong, [], "\n".join(self.wrong[:40]))
         self.assertEqual(self.stage.links, [self.link])
         self.assertEqual(self.stage.pool.links, [self.link])
         self.assertTrue(self.link.isReady)
         self.stage.judge.end()
-        self.assertGreaterEqual(self.counts["inputs"], AT_LEAST)
-        etree.fromstring(HEADER % DOMAIN + self.nurse.wire.take() + FOOTER)
+        self.assertGreaterEqual(self.counts["inputs"], self.atLeast)
+        self.assertTrue(parsed(HEADER % DOMAIN + self.nurse.take() + FOOTER)[1])
+
+
+class WebSocketWitnessTests(WitnessTests):
+    """
+    The same over WebSocket, where inputs are messages, and some no WebSocket's.
+    """
+
+    makeWay = WebSocketWay
+    atLeast = 3000
+
+    def fresh(self) -> list[Hostile]:
+        """
+        See L{WitnessTests.fresh}.
+        """
+        return framedFresh()
+
+    def loggedIn(self) -> list[Hostile]:
+        """
+        See L{WitnessTests.loggedIn}.
+        """
+        return framedLoggedIn()
+
+    def judged(self, data: bytes) -> Verdict:
+        """
+        See L{WitnessTests.judged}.
+        """
+        return judgedAlone(spelled(data))
+
+    def ended(self, client: Client, got: bytes) -> bytes:
+        """
+        See L{WitnessTests.ended}.  No message is unfinished.
+        """
+        return got
 
 
 def _condition(got: bytes) -> str | None:
