@@ -21,7 +21,14 @@ from xml.parsers import expat
 from cmanager.errors import LocalError, StreamError
 from cmanager.markup import OpenMarkup
 from cmanager.profile import tagOf, textOf
-from cmanager.slices import SEPARATOR, Scope, Slicer, openTag, plainAttributes, splitName
+from cmanager.slices import (
+    SEPARATOR,
+    openTag,
+    plainAttributes,
+    scopeFor,
+    slicerFor,
+    splitName,
+)
 from cmanager.stanza import CONTENT_NAMESPACES, Closed, Event, Opened, Tag, Text, rootTagEnd
 
 __all__ = ["RENEW_BYTES", "Closed", "Event", "Opened", "Scanner", "Text"]
@@ -98,7 +105,7 @@ class Scanner:
         self._maxDepth = level + maxDepth
         self._maxAttributes = maxAttributes
         self._strict = strict
-        self._slicer = Slicer(content, strict, level == 0, bmpOnly, maxNamespaces)
+        self._slicer = slicerFor(content, strict, level == 0, bmpOnly, maxNamespaces)
         self._isSpent = False
         self._events: list[Event] = []
         self._depth = 0
@@ -121,7 +128,7 @@ class Scanner:
         self._attributes: dict[str, str] = {}
         self._isLeaf = False
         # One for each open element above the level, and one for the document.
-        self._scopes = [Scope({}, content)]
+        self._scopes = [scopeFor({}, {}, content)]
         self._parser: expat.XMLParserType | None = None
 
     @property
@@ -351,7 +358,7 @@ class Scanner:
             namespaces = tagOf(raw)[2]
             if len(namespaces) > self._slicer.maxNamespaces:
                 raise StreamError("policy-violation", "too many namespace declarations")
-            scope = Scope({**scope.namespaces, **namespaces}, self._slicer.content)
+            scope = scopeFor(scope.namespaces, namespaces, self._slicer.content)
         self._scopes.append(scope)
         if self._depth == 1:
             self._unit = self._boundary

@@ -90,6 +90,19 @@ class Scope:
             self.needles += (b"",)
 
 
+@lru_cache(maxsize=128)
+def _scopeOf(namespaces: tuple[tuple[str, str], ...], content: frozenset[str]) -> Scope:
+    return Scope(dict(namespaces), content)
+
+
+def scopeFor(around: Mapping[str, str], own: Mapping[str, str], content: frozenset[str]) -> Scope:
+    """
+    Return the scope inside an element that declares C{own}; C{around} is in force where
+    it stands.  Streams whose headers say the same share one.
+    """
+    return _scopeOf(tuple({**around, **own}.items()), content)
+
+
 @cache
 def _dropping(drop: frozenset[str]) -> re.Pattern[bytes]:
     return re.compile(b' xmlns="(?:%s)"' % b"|".join(re.escape(escapeAttribute(x)) for x in drop))
@@ -170,6 +183,16 @@ class Slicer:
             if needle in data:
                 return rehome(data, scope.namespaces, content=self.content)
         return data
+
+
+@lru_cache(maxsize=64)
+def slicerFor(
+    content: frozenset[str], strict: bool, mustDeclare: bool, bmpOnly: bool, maxNamespaces: int
+) -> Slicer:
+    """
+    Return what scanners share that are made alike.
+    """
+    return Slicer(content, strict, mustDeclare, bmpOnly, maxNamespaces)
 
 
 def _inPlane(data: bytes, attributes: dict[str, str]) -> tuple[bytes, dict[str, str]]:

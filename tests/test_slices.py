@@ -19,6 +19,8 @@ from cmanager.slices import (
     Slicer,
     openTag,
     plainAttributes,
+    scopeFor,
+    slicerFor,
     splitName,
 )
 from cmanager.stanza import CONTENT_NAMESPACES, NS_CLIENT, NS_LINK, NS_MULTIPLEX, Stanza
@@ -65,6 +67,32 @@ class NameTests(SynchronousTestCase):
             openTag(expatName("u", "a", "p"), {"": '"', "p": "u"}),
             b'<p:a xmlns="&quot;" xmlns:p="u">',
         )
+
+
+class SharingTests(SynchronousTestCase):
+    """
+    What many streams have in common there is once.
+    """
+
+    def test_scope(self) -> None:
+        """
+        Headers that declare the same have one scope; what is declared inside hides what
+        is outside.
+        """
+        around = {"": NS_CLIENT, "p": "u"}
+        scope = scopeFor(around, {"p": "v"}, CONTENT_NAMESPACES)
+        self.assertEqual(scope.namespaces, {"": NS_CLIENT, "p": "v"})
+        self.assertIs(scope, scopeFor({"": NS_CLIENT}, {"p": "v"}, CONTENT_NAMESPACES))
+        other = scopeFor(around, {"p": "v"}, frozenset())
+        self.assertEqual((scope.needles, other.needles), ((b"p:",), (b"p:", b"")))
+
+    def test_slicer(self) -> None:
+        """
+        So have scanners that are made alike.
+        """
+        slicer = slicerFor(CONTENT_NAMESPACES, True, False, False, 2)
+        self.assertEqual(slicer, Slicer(CONTENT_NAMESPACES, True, False, False, 2))
+        self.assertIs(slicer, slicerFor(CONTENT_NAMESPACES, True, False, False, 2))
 
 
 class SlicerTests(SynchronousTestCase):
