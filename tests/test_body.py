@@ -47,13 +47,13 @@ def known(stanza: Stanza) -> tuple[Any, ...]:
     return stanza.name, stanza.namespace, stanza.attributes, stanza.data
 
 
-def overTCP(data: bytes) -> list[tuple[Any, ...]]:
+def overTCP(data: bytes) -> list[Stanza]:
     """
     Return the elements that a stream over TCP makes of the same bytes.
     """
     scanner = Scanner(1, STANZA_LIMIT)
     scanner.feed(f"<stream:stream xmlns='{NS_CLIENT}' xmlns:stream='{NS_STREAMS}'>".encode())
-    return [known(event) for event in scanner.feed(data) if isinstance(event, Stanza)]
+    return [event for event in scanner.feed(data) if isinstance(event, Stanza)]
 
 
 class BodyCase(SynchronousTestCase):
@@ -350,16 +350,16 @@ class ChildrenTests(BodyCase):
         A stanza is in C{jabber:client} if it says so, or nothing, or that it is in the
         namespace of the body: it comes up the same.
         """
-        for xmlns in ("", f" xmlns='{NS_BODY}'", f" xmlns='{NS_BODY}' xmlns:b='urn:example:b'"):
+        message = b'<message to="a"><body>b</body></message>'
+        for xmlns in (
+            "",
+            " xmlns='jabber:client'",
+            f" xmlns='{NS_BODY}'",
+            f" xmlns='{NS_BODY}' xmlns:b='urn:example:b'",
+        ):
             (child,) = read(children=f"<message{xmlns} to='a'><body>b</body></message>").children
             self.assertEqual(child.namespace, NS_CLIENT)
-            self.assertEqual(
-                infoset(child.data), infoset(b'<message to="a"><body>b</body></message>')
-            )
-            self.assertTrue(child.data.startswith(b"<message "))
-        named = "<message xmlns='jabber:client'/>"
-        (child,) = read(children=named).children
-        self.assertEqual([known(child)], overTCP(named.encode()))
+            self.assertEqual(child.data.replace(b' xmlns:b="urn:example:b"', b""), message)
         (child,) = read(children=f"<auth xmlns='{NS_SASL}' mechanism='PLAIN'>AA==</auth>").children
         self.assertEqual((child.name, child.namespace), ("auth", NS_SASL))
 
@@ -410,7 +410,9 @@ class ChildrenTests(BodyCase):
         )
         (child,) = readBody(data, 1000000, 1000000).children
         (expected,) = overTCP(element)
-        self.assertEqual(known(child), expected)
+        self.assertEqual(known(child)[:-1], known(expected)[:-1])
+        # All but the spelling of what a stream over TCP says once for all.
+        self.assertEqual(infoset(child.data), infoset(expected.data))
         self.assertTrue(isCanonical(child.data))
 
     def test_faults(self) -> None:
