@@ -2,7 +2,7 @@
 
 PYTHON_ENV = .venv/bin
 DEMO = var/demo
-DEMO_PORTS = 5222,5223
+DEMO_PORTS = 5222,5223,5280,5443
 SOAK_CLIENTS = 5000
 
 .PHONY: help demo test lint soak clean runtime tools

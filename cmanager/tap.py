@@ -68,9 +68,9 @@ class Options(usage.Options):
         [
             "demo-ports",
             None,
-            "5222,5223",
-            "Where the demonstration takes clients: the port for STARTTLS and the one for TLS from"
-            " the first byte.",
+            "5222,5223,5280,5443",
+            "Where the demonstration takes clients: the ports for STARTTLS, for TLS from the first"
+            " byte, for HTTP and for HTTPS; the first two alone leave browsers out.",
         ],
     ]
     optFlags = [

@@ -20,6 +20,7 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
 from cmanager.certificates import read
+from cmanager.discovery import publicURLs
 from cmanager.errors import ConfigError
 from cmanager.server.demo import (
     ACCOUNTS,
@@ -31,7 +32,7 @@ from cmanager.server.demo import (
     selfSigned,
 )
 from cmanager.server.elements import build
-from cmanager.settings import Security
+from cmanager.settings import Security, StartTLS
 
 DAY = 86400
 
@@ -48,7 +49,10 @@ class DemoTestCase(SynchronousTestCase):
         self.directory = Path(self.mktemp())
         self.reactor = MemoryReactorClock()
         self.reactor.advance(datetime.now(UTC).timestamp())
-        probes = [self.listen() for _ in range(3)]
+        self.strophe = Path(self.mktemp())
+        self.strophe.parent.mkdir(parents=True, exist_ok=True)
+        self.strophe.write_text("export const Strophe = null;\n")
+        probes = [self.listen() for _ in range(5)]
         self.ports = Ports(*(probe.getsockname()[1] for probe in probes))
         for probe in probes:
             probe.close()
@@ -67,7 +71,7 @@ class DemoTestCase(SynchronousTestCase):
         """
         Prepare it, again perhaps.
         """
-        demo = demoService(str(self.directory), self.reactor, self.ports)
+        demo = demoService(str(self.directory), self.reactor, self.ports, self.strophe)
         self.addCleanup(demo.service.store.close)
         return demo
 
@@ -81,20 +85,25 @@ class PreparationTests(DemoTestCase):
         """
         The ports are XMPP's own, unless told otherwise.
         """
-        self.assertEqual((Ports().tcp, Ports().tls, Ports().link), (5222, 5223, 0))
+        self.assertEqual(Ports(), Ports(tcp=5222, tls=5223, http=5280, https=5443, link=0))
 
     def test_namedPorts(self) -> None:
         """
-        Others can be named: two different ports, and nothing else.
+        Others can be named: four different ports, or two without those for browsers, and
+        nothing else.
         """
-        self.assertEqual(Ports.named("1,65535"), Ports(1, 65535))
-        for text in ("", "1", "0,1", "1,65536", "1,1", "1,2,3", "1, 2", "a,b", "-1,2"):
+        self.assertEqual(Ports.named("1,2,3,65535"), Ports(1, 2, 3, 65535))
+        self.assertEqual(Ports.named("1,65535"), Ports(1, 65535, 0, 0))
+        for text in (
+            *("", "1", "0,1", "1,65536", "1,1", "1,2,3", "1, 2", "a,b", "-1,2"),
+            *("1,2,3,4,5", "1,2,3,", "1,2,3,0", "1,2,3,65536", "1,2,3,1", "1,2,0,0"),
+        ):
             error = self.assertRaises(ConfigError, Ports.named, text)
-            self.assertIn(f"--demo-ports {text}: two ports", str(error))
+            self.assertIn(f"--demo-ports {text}: four ports", str(error))
 
     def test_settings(self) -> None:
         """
-        The front listens on the loopback interface only, in both ways, and its link
+        The front listens on the loopback interface only, in all ways, and its link
         leads to the server with the server's secret.
         """
         demo = self.demo()
@@ -107,6 +116,8 @@ class PreparationTests(DemoTestCase):
             {
                 ("tcp", f"tcp:{self.ports.tcp}:interface=127.0.0.1"),
                 ("tls", f"tcp:{self.ports.tls}:interface=127.0.0.1"),
+                ("http", f"tcp:{self.ports.http}:interface=127.0.0.1"),
+                ("https", f"tcp:{self.ports.https}:interface=127.0.0.1"),
             },
         )
         (server,) = demo.settings.servers
@@ -120,6 +131,70 @@ class PreparationTests(DemoTestCase):
         )
         self.assertTrue(demo.service.settings.habits.hasExtensions)
         self.assertEqual(demo.settings.warnings, ())
+
+    def test_browsers(self) -> None:
+        """
+        Browsers find the page and all that it needs in a folder, are told where WebSocket
+        and BOSH are, need no TLS, and are kept out where the page is somebody else's.
+        """
+        demo = self.demo()
+        listeners = [x for x in demo.settings.listeners if x.endpoint.startswith("tcp:")]
+        (public,) = (x for x in listeners if x.files)
+        self.assertEqual(public.type, "http")
+        self.assertEqual(public.starttls, StartTLS.SERVER)
+        folder = Path(public.files or "")
+        self.assertEqual(folder, self.directory.absolute() / "page")
+        self.assertEqual(
+            {path.name for path in folder.iterdir()},
+            {"index.html", "chat.css", "chat.js", "strophe.js"},
+        )
+        self.assertEqual((folder / "strophe.js").read_bytes(), self.strophe.read_bytes())
+        port = self.ports.http
+        self.assertEqual(
+            publicURLs(demo.settings),
+            (f"ws://localhost:{port}/ws", f"http://localhost:{port}/http-bind"),
+        )
+        hosts = ("localhost", "127.0.0.1", "[::1]")
+        self.assertEqual(public.origins, tuple(f"http://{host}:{port}" for host in hosts))
+        (https,) = (x for x in listeners if x.type == "https")
+        port = self.ports.https
+        self.assertEqual(https.origins, tuple(f"https://{host}:{port}" for host in hosts))
+        self.assertIn(f"Chat page    http://localhost:{self.ports.http}/ ", demo.screen)
+
+    def test_pageAnew(self) -> None:
+        """
+        The page is made anew each time.
+        """
+        self.demo()
+        (self.directory / "page/index.html").unlink()
+        (self.directory / "page/old.html").touch()
+        self.demo()
+        self.assertTrue((self.directory / "page/index.html").exists())
+        self.assertFalse((self.directory / "page/old.html").exists())
+
+    def test_noPage(self) -> None:
+        """
+        Without Strophe.js there is no page, and the screen says how to get it; browsers'
+        ports are there all the same.
+        """
+        self.demo()
+        self.strophe.unlink()
+        demo = self.demo()
+        self.assertEqual({listener.files for listener in demo.settings.listeners}, {None})
+        self.assertEqual(len(publicURLs(demo.settings)), 2)
+        self.assertIn("Chat page    none, for want of Strophe.js; apt install npm", demo.screen)
+        self.assertFalse((self.directory / "page").exists())
+
+    def test_noBrowsers(self) -> None:
+        """
+        Without ports for browsers there is nothing for them.
+        """
+        self.ports = evolve(self.ports, http=0, https=0)
+        demo = self.demo()
+        self.assertEqual({x.type for x in demo.settings.listeners}, {"tcp", "tls"})
+        self.assertEqual(publicURLs(demo.settings), ())
+        self.assertIn("Chat page    none, for want of a port\n", demo.screen)
+        self.assertNotIn("browsers", demo.screen)
 
     def test_stop(self) -> None:
         """
@@ -176,6 +251,8 @@ class PreparationTests(DemoTestCase):
             "localhost",
             str(self.ports.tcp),
             str(self.ports.tls),
+            str(self.ports.http),
+            str(self.ports.https),
             "romeo@localhost, password romeo",
             "juliet@localhost, password juliet",
             str(self.directory),
@@ -197,7 +274,7 @@ class PortTests(DemoTestCase):
         """
         A client port that is in use is one line that says what to do.
         """
-        for port in (self.ports.tcp, self.ports.tls):
+        for port in self.ports.taken():
             probe = self.listen(port)
             error = self.assertRaises(ConfigError, self.demo)
             (line,) = error.problems
@@ -229,7 +306,7 @@ class PortTests(DemoTestCase):
 
         with mock.patch("socket.socket", only4):
             demo = self.demo()
-        self.assertEqual(len(demo.settings.listeners), 2)
+        self.assertEqual(len(demo.settings.listeners), 4)
 
     def test_bothInterfaces(self) -> None:
         """

@@ -13,7 +13,9 @@ import ipaddress
 import os
 import re
 import secrets
+import shutil
 import socket
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -42,6 +44,12 @@ LOOPBACK = ("127.0.0.1", "::1")
 
 MAX_PORT = 65535
 
+PAGE = Path(__file__).with_name("page")
+STROPHE = Path(sys.prefix, "page/node_modules/strophe.js/dist/strophe.esm.js")
+"""
+What the page stands on, where C{requirements/install} has put it if there is an npm.
+"""
+
 CERTIFICATE_DAYS = 825
 RENEWAL_DAYS = 30
 
@@ -68,45 +76,65 @@ class Ports:
 
     @ivar tcp: For clients that begin TLS with STARTTLS.
     @ivar tls: For those that begin with it.
+    @ivar http: For browsers; 0: nowhere.
+    @ivar https: For those that come by TLS; 0 with C{http}.
     @ivar link: For the link, which is nobody else's; 0 is any.
     """
 
     tcp: int = 5222
     tls: int = 5223
+    http: int = 5280
+    https: int = 5443
     link: int = 0
 
     @classmethod
     def named(cls, text: str) -> Ports:
         """
-        Read two numbers with a comma between.
+        Read two or four numbers with commas between; two are without those for browsers.
 
         @raise ConfigError: It is something else.
         """
-        found = re.fullmatch(r"([0-9]{1,5}),([0-9]{1,5})", text)
-        numbers = [int(number) for number in found.groups()] if found else []
-        if len(set(numbers)) != 2 or not all(1 <= number <= MAX_PORT for number in numbers):
-            raise ConfigError([f'--demo-ports {text}: two ports are needed, such as "5222,5223"'])
-        return cls(*numbers)
+        found = re.fullmatch(r"[0-9]{1,5},[0-9]{1,5}(?:,[0-9]{1,5},[0-9]{1,5})?", text)
+        numbers = [int(number) for number in text.split(",")] if found else []
+        isGood = all(1 <= number <= MAX_PORT for number in numbers)
+        if not numbers or len(set(numbers)) != len(numbers) or not isGood:
+            raise ConfigError(
+                [
+                    f"--demo-ports {text}: four ports are needed, such as"
+                    ' "5222,5223,5280,5443", or the first two'
+                ]
+            )
+        return cls(*(numbers if len(numbers) > 2 else [*numbers, 0, 0]))
+
+    def taken(self) -> tuple[int, ...]:
+        """
+        Return those that clients come to.
+        """
+        return tuple(filter(None, (self.tcp, self.tls, self.http, self.https)))
 
 
-def demoService(directory: str, reactor: Any, ports: Ports | None = None) -> Demo:
+def demoService(
+    directory: str, reactor: Any, ports: Ports | None = None, strophe: Path = STROPHE
+) -> Demo:
     """
     Prepare a demonstration.  What C{directory} holds already is kept: accounts,
     rosters, waiting messages, the certificate.
 
+    @param strophe: Where Strophe.js is; without it there is no chat page.
     @raise ConfigError: It cannot run; the one line says what to do.
     """
     home, ports = Path(directory), ports or Ports()
     interfaces = _interfaces()
-    for port in (ports.tcp, ports.tls):
+    for port in ports.taken():
         for interface in interfaces:
             _refuseTaken(interface, port)
     if not ports.link:
         ports = evolve(ports, link=_anyPort())
     try:
         certificate, secret = _prepare(home, datetime.fromtimestamp(reactor.seconds(), UTC))
+        hasPage = bool(ports.http) and _putPage(home / "page", strophe)
         configuration = home / "cmanager.toml"
-        configuration.write_text(_configuration(interfaces, ports))
+        configuration.write_text(_configuration(interfaces, ports, hasPage))
     except OSError as error:
         raise ConfigError([f"{error.filename}: {error.strerror}; name another folder"]) from None
     options = ServerOptions(
@@ -117,7 +145,7 @@ def demoService(directory: str, reactor: Any, ports: Ports | None = None) -> Dem
     )
     server = Server(reactor, options, Store(str(home / "server.sqlite")))
     _addAccounts(server)
-    return Demo(load(configuration, {}), server, _screen(home, certificate, ports))
+    return Demo(load(configuration, {}), server, _screen(home, certificate, ports, hasPage))
 
 
 def _addAccounts(server: Server) -> None:
@@ -192,6 +220,21 @@ def _prepare(home: Path, now: datetime) -> tuple[Path, str]:
     return certificate, secretFile.read_text().strip()
 
 
+def _putPage(folder: Path, strophe: Path) -> bool:
+    """
+    Put the chat page there, as it is now.
+
+    @return: Whether that can be.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    if not strophe.exists():
+        return False
+    folder.mkdir()
+    for file in (*PAGE.iterdir(), strophe):
+        shutil.copyfile(file, folder / ("strophe.js" if file is strophe else file.name))
+    return True
+
+
 def _writePrivately(path: Path, content: bytes) -> None:
     path.unlink(missing_ok=True)
     with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
@@ -231,15 +274,37 @@ def selfSigned(now: datetime) -> bytes:
     ) + certificate.public_bytes(Encoding.PEM)
 
 
-def _configuration(interfaces: list[str], ports: Ports) -> str:
+def _configuration(interfaces: list[str], ports: Ports, hasPage: bool) -> str:
     """
     Return the front's configuration.
     """
+    # Web pages from elsewhere are kept out: everybody knows the passwords.
+    http = (
+        _origins("http", ports.http)
+        + """
+# TLS is not asked for; no network is between.
+starttls = "server"
+"""
+    )
+    if hasPage:
+        http += 'files = "page"\n'
+    kinds = (
+        ("tcp", ports.tcp, ""),
+        ("tls", ports.tls, ""),
+        ("http", ports.http, http),
+        ("https", ports.https, _origins("https", ports.https) + "\n"),
+    )
     listeners = "".join(
-        f'\n[[listener]]\ntype = "{kind}"\nendpoint = "{_endpoint(port, interface)}"\n'
-        for kind, port in (("tcp", ports.tcp), ("tls", ports.tls))
+        f'\n[[listener]]\ntype = "{kind}"\nendpoint = "{_endpoint(port, interface)}"\n{more}'
+        for kind, port, more in kinds
+        if port
         for interface in interfaces
     )
+    public = f"""
+[public]
+websocket = "ws://{DOMAIN}:{ports.http}/ws"
+bosh = "http://{DOMAIN}:{ports.http}/http-bind"
+"""
     return f"""\
 # Written anew at each start of the demonstration.
 
@@ -252,7 +317,7 @@ sessions = 1000
 
 [tls]
 certificates = "certificates"
-{listeners}
+{listeners}{public if ports.http else ""}
 [[server]]
 domains = ["{DOMAIN}"]
 address = "{LOOPBACK[0]}:{ports.link}"
@@ -263,6 +328,11 @@ roster-versioning = true
 """
 
 
+def _origins(scheme: str, port: int) -> str:
+    hosts = (DOMAIN, *(f"[{address}]" if ":" in address else address for address in LOOPBACK))
+    return "origins = [" + ", ".join(f'"{scheme}://{host}:{port}"' for host in hosts) + "]"
+
+
 def _endpoint(port: int, interface: str) -> str:
     if ":" in interface:
         escaped = interface.replace(":", "\\\\:")
@@ -270,19 +340,23 @@ def _endpoint(port: int, interface: str) -> str:
     return f"tcp:{port}:interface={interface}"
 
 
-def _screen(home: Path, certificate: Path, ports: Ports) -> str:
+def _screen(home: Path, certificate: Path, ports: Ports, hasPage: bool) -> str:
     romeo, juliet = ACCOUNTS
     accounts = "\n".join(
         f"             {name}@{DOMAIN}, password {password}" for name, password in ACCOUNTS.items()
     )
+    places = f"{ports.tcp} (STARTTLS) and {ports.tls} (TLS from the first byte)"
+    if ports.http:
+        places += f",\n             {ports.http} (HTTP) and {ports.https} (HTTPS) for browsers"
     write = f"echo Hello | {_client(romeo, ports.tcp)} {juliet}@{DOMAIN}"
     # It does not know the end of a stream from a message, hence the end by the clock.
     read = f"timeout 3 {_client(juliet, ports.tcp)} -l"
     return f"""
 The connection manager runs, with a small XMPP server behind it.
 
+Chat page    {_page(ports, hasPage)}
 Domain       {DOMAIN}, reached from this machine only
-Ports        {ports.tcp} (STARTTLS) and {ports.tls} (TLS from the first byte)
+Ports        {places}
 Accounts     on each other's contact list:
 {accounts}
 Certificate  {certificate}
@@ -299,6 +373,14 @@ In a shell (apt install go-sendxmpp), {romeo.title()} writes and {juliet.title()
     {write}; {read}
 
 """
+
+
+def _page(ports: Ports, hasPage: bool) -> str:
+    if hasPage:
+        return f"http://{DOMAIN}:{ports.http}/ (open it in two windows)"
+    if ports.http:
+        return "none, for want of Strophe.js; apt install npm, then make demo again"
+    return "none, for want of a port"
 
 
 def _client(name: str, port: int) -> str:

@@ -2,58 +2,29 @@
 # See LICENSE for details.
 
 """
-The demonstration as C{make demo} runs it, on other ports.
+What C{make demo} shows and keeps.
 """
 
 from __future__ import annotations
 
 import socket
 import stat
-from pathlib import Path
 
 from twisted.internet import reactor
-from twisted.trial.unittest import TestCase
 
 from tests.acts.actor import Actor
 from tests.acts.case import bare
+from tests.acts.demonstration import LOOPBACK, SCREEN_ENDS, DemoCase
 from tests.acts.stage import STOP_SECONDS, FrontProcess
 
 ROMEO = "romeo@localhost/orchard"
 JULIET = "juliet@localhost/balcony"
-LOOPBACK = "127.0.0.1"
-SCREEN_ENDS = r"^ +echo Hello \| "
 
 
-class DemoTests(TestCase):
+class DemoTests(DemoCase):
     """
     The demonstration.
     """
-
-    timeout = 180
-
-    def setUp(self) -> None:
-        """
-        Find free ports.
-        """
-        self.home = Path(self.mktemp()).absolute()
-        self.home.parent.mkdir(parents=True, exist_ok=True)
-        probes = [socket.create_server((LOOPBACK, 0)) for _ in range(2)]
-        self.ports = [probe.getsockname()[1] for probe in probes]
-        for probe in probes:
-            probe.close()
-
-    def begin(self) -> FrontProcess:
-        """
-        Start it.
-        """
-        named = ",".join(str(port) for port in self.ports)
-        front = FrontProcess(
-            reactor,
-            ["-n", "--pidfile=", "cmanager", "--demo", str(self.home), "--demo-ports", named],
-            str(self.home.parent),
-        )
-        self.addCleanup(front.stop)
-        return front
 
     async def online(self, jid: str, *, directTLS: bool = False) -> Actor:
         """
@@ -89,10 +60,12 @@ class DemoTests(TestCase):
         """
         front = self.begin()
         await front.until(SCREEN_ENDS)
-        tcp, tls = self.ports
+        tcp, tls, http, https = self.ports
         for words in (
             r"Domain +localhost",
-            rf"Ports +{tcp} \(STARTTLS\) and {tls} ",
+            rf"Chat page +(http://localhost:{http}/ |none, for want of Strophe)",
+            rf"Ports +{tcp} \(STARTTLS\) and {tls} \(TLS from the first byte\),\n"
+            rf" +{http} \(HTTP\) and {https} \(HTTPS\) for browsers\n",
             r"romeo@localhost, password romeo",
             r"juliet@localhost, password juliet",
             rf"Data +{self.home}\n",
@@ -101,7 +74,7 @@ class DemoTests(TestCase):
         ):
             self.assertRegex(front.output, words)
         # The log begins below it or around it, hence a few lines more than it has.
-        self.assertLessEqual(front.output.count("\n"), 40, front.output)
+        self.assertLessEqual(front.output.count("\n"), 48, front.output)
         self.assertEqual(stat.S_IMODE((self.home / "server.sqlite").stat().st_mode), 0o600)
         romeo = await self.online(ROMEO)
         juliet = await self.online(JULIET, directTLS=True)
@@ -139,7 +112,7 @@ class DemoTests(TestCase):
 
     async def test_portTaken(self) -> None:
         """
-        A port that somebody else has, either of the two, is one line that says what to
+        A port that somebody else has, any of the four, is one line that says what to
         do, and exit status 1.
         """
         for port in self.ports:
@@ -158,4 +131,4 @@ class DemoTests(TestCase):
         self.ports = self.ports[:1]
         front = self.begin()
         self.assertEqual(await front.ended, 1)
-        self.assertRegex(front.output, r"^cmanager: --demo-ports [0-9]+: two ports[^\n]*\n\Z")
+        self.assertRegex(front.output, r"^cmanager: --demo-ports [0-9]+: four ports[^\n]*\n\Z")
