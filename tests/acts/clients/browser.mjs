@@ -21,8 +21,15 @@ const ARGUMENTS = [
 let browser = null;
 
 class Window extends Player {
+  #last = Promise.resolve();
+
+  // As a person does, one thing after the other.
+  obey(order) {
+    this.#last = this.#last.then(() => super.obey(order));
+  }
+
   // Open a window on a page.
-  async open({ program, url, width, height, isPhone, colorScheme }) {
+  async open({ program, url, width, height, isPhone, colorScheme, mayComplain }) {
     browser ??= chromium.launch({ executablePath: program, args: ARGUMENTS });
     const context = await (await browser).newContext({
       viewport: { width, height },
@@ -34,20 +41,24 @@ class Window extends Player {
     context.setDefaultTimeout(PATIENCE_MS);
     const page = (this.page = await context.newPage());
     // A file that is missing or not permitted is among what the console complains of.
-    page.on("console", (said) => said.type() === "error" && this.broken(said.text()));
+    page.on("console", (said) => said.type() === "error" && !mayComplain && this.broken(said.text()));
     page.on("pageerror", (error) => this.broken(error));
     await page.goto(url);
     this.tell("opened", { title: await page.title() });
   }
 
-  async login({ jid, password, transport }) {
+  async fill({ jid, password, transport }) {
     const { page } = this;
     await page.getByLabel("Address").fill(jid);
     await page.getByLabel("Password").fill(password);
-    await page.getByLabel(transport).check();
+    await page.getByText(transport, { exact: true }).click();
     await page.getByRole("button", { name: "Log in", exact: true }).click();
-    await page.locator("#chat").waitFor();
-    this.tell("online", { state: await page.getByRole("status").textContent() });
+  }
+
+  async login(how) {
+    await this.fill(how);
+    await this.page.locator("#state", { hasText: "online" }).waitFor();
+    this.tell("online", { state: await this.page.locator("#state").textContent() });
   }
 
   async write({ text }) {
@@ -82,12 +93,7 @@ class Window extends Player {
     );
     this.tell("measured", { overflow });
   }
-
-  // End the browser, all windows of it.
-  async quit() {
-    await (await browser)?.close();
-    this.tell("gone");
-  }
 }
 
+// The browser ends with this.
 play(Window);

@@ -57,10 +57,12 @@ export class Player {
     this.tell("broken", { text: String(error?.stack ?? error) });
   }
 
-  obey({ order, ...rest }) {
-    Promise.resolve()
-      .then(() => this[order](rest))
-      .catch((error) => this.broken(error));
+  async obey({ order, ...rest }) {
+    try {
+      await this[order](rest);
+    } catch (error) {
+      this.broken(error);
+    }
   }
 }
 
