@@ -220,9 +220,11 @@ def spelled(token: bytes) -> bytes:
     if name is None:
         return token
     added = b"" if _DECLARES.match(token) or b":" in name[0] else _XMLNS
+    rest = token[name.end() :]
     if b"stream:" in token and b"xmlns:stream" not in token:
-        added += _XMLNS_STREAM
-    return name[0] + added + token[name.end() :]
+        # Where the program puts what it has to declare for a client over TCP.
+        rest = re.sub(rb"(?=/?>)", _XMLNS_STREAM, rest, count=1)
+    return name[0] + added + rest
 
 
 def meaning(payload: bytes) -> bytes:

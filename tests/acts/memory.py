@@ -228,6 +228,8 @@ class Client:
         self.way = makeWay()
         self.stream = self.way.stream(stage.factory)
         self.stream.makeConnection(self.wire)
+        if self.way.tls is not None:
+            self.stream.dataReceived(self.way.tls.exchange())
         self.take()
 
     def send(self, *reads: bytes) -> bytes:
@@ -250,12 +252,13 @@ class Client:
         Return what it has been told since the last call.
         """
         told = len(self.way.got)
-        data = self.wire.take()
-        if data:
-            self.way.hears(data)
+        while data := self.wire.take():
+            answer = self.way.hears(data)
+            if answer:
+                self.stream.dataReceived(answer)
         return self.way.got[told:]
 
-    def login(self, name: str | None = None, nonce: str | None = None) -> Client:
+    def login(self, name: str | None = None) -> Client:
         """
         Log in and bind, without a name anonymously.
         """
@@ -263,7 +266,7 @@ class Client:
         if name is None:
             answer = self.say(b"<auth xmlns='%s' mechanism='ANONYMOUS'/>" % NS_SASL.encode())
         else:
-            answer = self._scram(ScramClient(["SCRAM-SHA-1"], name, name, c_nonce=nonce))
+            answer = self._scram(ScramClient(["SCRAM-SHA-1"], name, name))
         assert b"<success" in answer, answer
         self.say(HEADER % DOMAIN)
         answer = self.say(
