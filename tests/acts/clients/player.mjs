@@ -3,7 +3,8 @@
 
 // What the client programs in JavaScript have in common.  They are told and they report
 // what those in Python are told and report, see player.py, but for the way to the server:
-// an order to connect holds `service`, a URL whose host is found at the address `host`.
+// an order to connect holds `service`, a URL whose host is found at the address `host`,
+// and perhaps the address to come from, `source`, and further `headers`.
 
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
@@ -22,10 +23,12 @@ let way = {};
 // How to open a connection, as "node:http" and "node:https" want it.
 export const options = () => way;
 
-export function useWay({ host, authority }) {
+export function useWay({ host, authority, source, headers }) {
   const found = [{ address: host, family: 4 }];
   way = {
     ca: readFileSync(authority),
+    localAddress: source,
+    headers,
     lookup: (_, { all }, done) => (all ? done(null, found) : done(null, host, 4)),
   };
 }

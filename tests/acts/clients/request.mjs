@@ -49,7 +49,7 @@ export class WayHttpRequest {
         ...options(),
         method: this.#method,
         agent: agents[protocol],
-        headers: { ...this.#headers, "Content-Length": data.length },
+        headers: { ...options().headers, ...this.#headers, "Content-Length": data.length },
       },
       (answer) => this.#answered(answer),
     );

@@ -76,6 +76,7 @@ class WokPlayer(Player):
         directTLS: bool,
         authority: str,
         mechanism: str | None,
+        source: str | None = None,
     ) -> None:
         assert mechanism in (None, "PLAIN")
         account = JID(jid)
@@ -98,7 +99,7 @@ class WokPlayer(Player):
             lambda _: self.tell("online", jid=authenticator.jid.full()), self.loginFailed
         )
         self.directTLS = directTLS
-        endpoint = HostnameEndpoint(reactor, host, port)
+        endpoint = HostnameEndpoint(reactor, host, port, bindAddress=source)
         if directTLS:
             endpoint = wrapClientTLS(options, endpoint)
         endpoint.connect(factory).addErrback(
