@@ -19,9 +19,9 @@ from tests.acts.test_clients import ClientActs
 SILENCE_SECONDS = 92.0
 
 
-class AddressActs(ActCase):
+class AddressActs:
     """
-    Clients by a proxy, at home elsewhere.
+    Clients by a proxy, at home elsewhere; mixed into an L{ActCase}.
 
     @cvar programs: By which each comes, and whether with TLS at once.
     """
@@ -47,7 +47,7 @@ class AddressActs(ActCase):
             await receiver.expect("message", body="Soft!")
 
 
-class NginxAddressTests(AddressActs):
+class NginxAddressTests(AddressActs, ActCase):
     """
     nginx, which ends TLS.
     """
@@ -55,7 +55,7 @@ class NginxAddressTests(AddressActs):
     stageType = NginxStage
 
 
-class HAProxyAddressTests(AddressActs):
+class HAProxyAddressTests(AddressActs, ActCase):
     """
     HAProxy, which passes TLS through, and begins with the PROXY protocol.
     """
@@ -64,7 +64,7 @@ class HAProxyAddressTests(AddressActs):
     programs = (("wok", False), ("wok", True), ("strophe", False), ("xmppjs", True))
 
 
-class HAProxyTLSAddressTests(AddressActs):
+class HAProxyTLSAddressTests(AddressActs, ActCase):
     """
     HAProxy, which ends TLS and says so in the PROXY protocol.
     """
@@ -72,7 +72,7 @@ class HAProxyTLSAddressTests(AddressActs):
     stageType = HAProxyTLSStage
 
 
-class HAProxyHTTPAddressTests(AddressActs):
+class HAProxyHTTPAddressTests(AddressActs, ActCase):
     """
     HAProxy, which ends TLS and reads HTTP.
     """

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from tests.acts.stage import DOMAIN, Stage
+from tests.programs import findNode
 
 HTTPS_PORT = 5443
 ANY_PORT = 8443
@@ -40,6 +41,10 @@ class WebStage(Stage):
 
     transport = "websocket"
     listeners = LISTENERS
+
+    def __init__(self, *arguments: Any, **settings: str) -> None:
+        findNode()
+        super().__init__(*arguments, **settings)
 
     def way(self, program: str, directTLS: bool) -> dict[str, Any]:
         """
