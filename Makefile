@@ -5,13 +5,14 @@ DEMO = var/demo
 DEMO_PORTS = 5222,5223,5280,5443
 SOAK_CLIENTS = 5000
 
-.PHONY: help demo test lint soak clean runtime tools
+.PHONY: help demo test lint soak fuzz clean runtime tools
 
 help:
 	@echo "make demo    a connection manager with a server behind it, on this machine"
 	@echo "make test    the gates (ruff, mypy, coverage) and all tests"
 	@echo "make lint    the gates without the tests"
 	@echo "make soak    $(SOAK_CLIENTS) clients at once over TLS; SOAK_CLIENTS=N for another number"
+	@echo "make fuzz    a million broken streams through both scanners; FUZZ='--inputs N --seed N'"
 	@echo "make clean   remove what was built and measured here; $(DEMO) stays"
 
 demo: runtime
@@ -29,8 +30,11 @@ lint: tools
 soak: tools
 	@$(PYTHON_ENV)/python -m bench.soak --clients $(SOAK_CLIENTS)
 
+fuzz: tools
+	@$(PYTHON_ENV)/python -m bench.fuzz $(FUZZ)
+
 clean:
-	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .hypothesis .coverage .coverage.* _trial_temp*
+	rm -rf .venv build dist cmanager/*.so *.egg-info .mypy_cache .ruff_cache .hypothesis .coverage .coverage.* _trial_temp*
 	find . -name __pycache__ -prune -exec rm -rf {} +
 	find . -name dropin.cache -delete
 

@@ -24,7 +24,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent.parent
 PROGRAMS = Path(sys.executable).parent
 LEAST_COVERAGE_PERCENT = 95
-CHECKED = ["cmanager", "tests", "bench", "twisted"]
+CHECKED = ["cmanager", "tests", "bench", "twisted", "setup.py"]
 
 GATES = {
     "ruff check": ["ruff", "check", *CHECKED],

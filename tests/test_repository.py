@@ -24,7 +24,7 @@ from tests.programs import find, findMellium, findNode
 
 HERE = Path(__file__).resolve().parent.parent
 SOURCES = ("cmanager", "tests", "bench", "twisted", "docs", "changes", "contrib", "etc", ".ci")
-TOP_FILES = ("README.rst", "NEWS.rst", "Makefile", "setup.cfg", "pyproject.toml")
+TOP_FILES = ("README.rst", "NEWS.rst", "Makefile", "setup.cfg", "setup.py", "pyproject.toml")
 BINARY = {".pyc", ".so", ".pem", ".cache"}
 MAX_MODULE_LINES = 450
 
