@@ -6,6 +6,7 @@
 // an order to connect holds `service`, a URL whose host is found at the address `host`,
 // and perhaps the address to come from, `source`, and further `headers`.
 
+import { webcrypto } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { createInterface } from "node:readline";
@@ -17,6 +18,9 @@ const require = createRequire(import.meta.url);
 export const load = (name) => import(pathToFileURL(require.resolve(name)));
 
 const { default: WebSocket } = await load("ws");
+
+// Node has it by itself from 20 on.
+globalThis.crypto ??= webcrypto;
 
 let way = {};
 
