@@ -794,8 +794,8 @@ scannerNew(PyTypeObject *type, PyObject *arguments, PyObject *keywords)
                                          isStrict ? Py_True : Py_False,
                                          level == 0 ? Py_True : Py_False,
                                          isBMPOnly ? Py_True : Py_False, maxNamespaces);
-    scope = PyObject_CallFunction(state->scopeFor, "{}{}O", content);
-    if (enter(self, &self->levels[0], scope) < 0 || self->slicer == NULL)
+    scope = self->slicer != NULL ? PyObject_CallFunction(state->scopeFor, "{}{}O", content) : NULL;
+    if (enter(self, &self->levels[0], scope) < 0)
         Py_CLEAR(self);
     return (PyObject *)self;
 }

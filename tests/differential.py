@@ -15,6 +15,7 @@ from typing import Any
 
 from attrs import field, frozen
 
+from cmanager.body import NS_BODY
 from cmanager.errors import CManagerError, StreamError
 from cmanager.stanza import (
     CONTENT_NAMESPACES,
@@ -235,7 +236,12 @@ def trial(chance: random.Random) -> Trial:
     if not chance.randrange(8):
         steps.insert(chance.randrange(len(steps) + 1), chance.randrange(-1, min(size, 4000) + 2))
     steps.append(b"")
-    contents = (CONTENT_NAMESPACES, frozenset({NS_CLIENT}), frozenset({"urn:x", "", NS_LINK}))
+    contents = (
+        CONTENT_NAMESPACES,
+        CONTENT_NAMESPACES | {NS_BODY},
+        frozenset({NS_CLIENT}),
+        frozenset({"urn:x", "", NS_LINK}),
+    )
     return Trial(
         level,
         limit,
@@ -245,7 +251,7 @@ def trial(chance: random.Random) -> Trial:
             "maxNamespaces": _small(chance, 32, 5),
             "strict": chance.randrange(2 + level) < 2 if level else chance.randrange(4) > 0,
             "bmpOnly": chance.randrange(10) == 0,
-            "content": chance.choice(contents) if chance.randrange(10) == 0 else contents[0],
+            "content": chance.choice(contents) if chance.randrange(8) == 0 else contents[0],
         },
         tuple(steps),
     )
