@@ -28,7 +28,6 @@ connection_manager_secret = "{SECRET}"
 connection_manager_starttls = "required"
 authentication = "internal_plain"
 connection_manager_grace = 0
-connection_manager_trusted_secure = true
 """
 
 

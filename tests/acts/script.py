@@ -90,7 +90,7 @@ def spread(text: str, element: Element | None) -> list[str]:
 STAMP = re.compile(r"\b\d{4}-?\d\d-?\d\dT\d\d:\d\d:\d\d(\.\d+)?Z?")
 SECRET_TEXT = re.compile(r"(?<=>)[A-Za-z0-9+/=]+(?=</(?:challenge|success)>)")
 ID = re.compile(r"""\bid=["']([^"']+)["']""")
-RESOURCE = re.compile(rf"(?<={re.escape(DOMAIN)}/)[\w-]{{12}}\b")
+RESOURCE = re.compile(rf"(?<={re.escape(DOMAIN)}/)[\w-]{{12}}(?![\w-])")
 CAPABILITIES = re.compile(r"(?<=node=\"http://prosody.im\" ver=\")[^\"]+")
 LONG = re.compile(r"(.)\1{99,}")
 OURS = "s-"

@@ -30,7 +30,7 @@ from twisted.internet.protocol import Factory, ProcessProtocol, Protocol
 from twisted.python.failure import Failure
 
 from tests.acts.actor import HERE, PATIENCE_SECONDS, Actor, ActorError, Role
-from tests.certificates import authority
+from tests.certificates import Authority, authority
 
 CLIENT_PORT = 5222
 TLS_PORT = 5223
@@ -45,6 +45,7 @@ CONFIGURATION = """
 [manager]
 drain = 0.2
 grace = 1.0
+{manager}
 
 [log]
 level = "debug"
@@ -360,6 +361,8 @@ class Stage:
     The program with a server behind.
 
     @ivar host: The address of its ports.
+    @ivar authority: A file of what clients trust.
+    @ivar environment: Of the program, beyond that of the tests.
     @cvar listeners: Configuration of further ones, where C{{address}} stands for that.
     """
 
@@ -368,8 +371,8 @@ class Stage:
     def __init__(self, reactor: Any, directory: Path, backend: Backend, **settings: str) -> None:
         """
         @param settings: C{links}: how many there are; C{domains}: of the server, each in
-            quotes; C{tls}, C{server} and C{more}: lines of configuration for these tables
-            and behind them, where C{{authority}} stands for the file of our authority.
+            quotes; C{manager}, C{tls}, C{server} and C{more}: lines of configuration for
+            these tables and behind them, where C{{authority}} stands for the file of our authority.
         """
         self.reactor = reactor
         self.directory = directory
@@ -379,9 +382,11 @@ class Stage:
         self.relay = Relay(reactor, backend.address)
         self.actors: list[Actor] = []
         self.front: FrontProcess | None = None
+        self.environment: dict[str, str] = {}
         self._values = {
             "links": "2",
             "domains": f'"{DOMAIN}"',
+            "manager": "",
             "tls": "",
             "server": "",
             "more": "",
@@ -389,10 +394,17 @@ class Stage:
         }
         self._write()
 
+    def issuer(self) -> Authority:
+        """
+        Return who issues the certificate that clients see.
+        """
+        return authority()
+
     def _write(self) -> None:
         (self.directory / "certificates").mkdir()
-        self.authority.write_bytes(authority().pem)
-        authority().issue(DOMAIN).write(self.directory / "certificates", DOMAIN)
+        trusted = {authority(): None, self.issuer(): None}
+        self.authority.write_bytes(b"".join(issuer.pem for issuer in trusted))
+        self.issuer().issue(DOMAIN).write(self.directory / "certificates", DOMAIN)
         (self.directory / "secret").write_text(SECRET)
         (self.directory / "secret").chmod(0o600)
         values = self._values
@@ -427,6 +439,7 @@ class Stage:
             self.reactor,
             ["-n", "--pidfile=", "cmanager", "--config", configuration],
             str(self.directory),
+            **self.environment,
         )
         return self.front
 
@@ -466,9 +479,12 @@ class Stage:
         password: str = PASSWORD,
         directTLS: bool = False,
         mechanism: str | None = None,
+        **more: Any,
     ) -> None:
         """
         Have C{actor} log in.
+
+        @param more: What only its program knows.
         """
         actor.order(
             "connect",
@@ -477,6 +493,7 @@ class Stage:
             authority=str(self.authority),
             mechanism=mechanism,
             **self.way(actor.actor.program, directTLS),
+            **more,
         )
 
     def way(self, program: str, directTLS: bool) -> dict[str, Any]:

@@ -11,10 +11,14 @@ from __future__ import annotations
 from typing import ClassVar
 
 from twisted.internet.threads import deferToThread
+from twisted.internet.utils import getProcessOutputAndValue
 
 from tests.acts.actor import Actor, Event, Role
 from tests.acts.case import JULIET, ROMEO, ProsodyCase, bare
-from tests.acts.stage import DOMAIN
+from tests.acts.script import HEADER, NS_TLS, bind, plain
+from tests.acts.stage import CLIENT_PORT, DOMAIN, TLS_PORT
+from tests.acts.wire import Wire, dial
+from tests.programs import find
 
 ROOM = f"orchard@rooms.{DOMAIN}"
 STREET = f"{bare(ROMEO)}/street"
@@ -36,6 +40,12 @@ class ServerCase(ProsodyCase):
         actor.order("presence")
         await actor.expect("presence", **{"from": jid, "type": "available"})
         return actor
+
+    async def shell(self, command: str) -> str:
+        """
+        Have Prosody's admin shell do something.
+        """
+        return await deferToThread(self.prosody.shell, command)
 
     async def settled(self, *roles: Role) -> None:
         """
@@ -323,3 +333,101 @@ class RegistrationTests(ServerCase):
         self.stage.connect(actor, ROMEO, password="mine")
         await actor.expect("refused", condition="conflict")
         await self.stage.online("aio", ROMEO)
+
+
+class AdministratorTests(ServerCase):
+    """
+    What the admin shell shows and does.
+    """
+
+    async def arrive(self, resource: str, source: str, *, directTLS: bool = False) -> Wire:
+        """
+        Log in from an address.
+        """
+        port = TLS_PORT if directTLS else CLIENT_PORT
+        wire = await dial(self.stage.reactor, self.stage.host, port, source)
+        self.addCleanup(wire.close)
+        steps = [(HEADER, "features"), (plain("romeo"), "success")]
+        if not directTLS:
+            wire.send(HEADER)
+            await wire.take("features")
+            wire.send(f"<starttls xmlns='{NS_TLS}'/>")
+            await wire.take("proceed")
+        wire.secure(DOMAIN)
+        for xml, answer in steps:
+            wire.send(xml)
+            await wire.take(answer)
+        wire.restart()
+        wire.send(HEADER)
+        await wire.take("features")
+        wire.send(bind(resource))
+        await wire.take("#s-bind")
+        return wire
+
+    async def test_show(self) -> None:
+        """
+        C{c2s:show()} lists the address from which each client comes, and how its
+        connection is encrypted.
+        """
+        await self.arrive("orchard", "127.1.2.3")
+        await self.arrive("street", "127.4.5.6", directTLS=True)
+        shown = await self.shell('c2s:show(nil, "jid ip secure encryption")')
+        rows = sorted(line.split("|") for line in shown.splitlines() if "@" in line)
+        self.assertEqual(
+            [[cell.strip() for cell in row] for row in rows],
+            [
+                [ROMEO, "127.1.2.3", "TLSv1.3", "TLS_AES_256_GCM_SHA384"],
+                [STREET, "127.4.5.6", "TLSv1.3", "TLS_AES_256_GCM_SHA384"],
+            ],
+        )
+
+    async def test_control(self) -> None:
+        """
+        C{prosodyctl} says the same, as an administrator's script calls it.
+        """
+        await self.arrive("orchard", "127.1.2.3")
+        output, errors, status = await getProcessOutputAndValue(
+            find("prosodyctl", "prosody"),
+            ["--config", str(self.prosody.directory / "prosody.cfg.lua"), "shell", "c2s", "show"],
+            env={"PATH": "/usr/bin:/bin", "HOME": str(self.prosody.directory)},
+        )
+        self.assertEqual(status, 0, errors)
+        self.assertIn(ROMEO, output.decode())
+        self.assertIn("TLSv1.3", output.decode())
+
+    async def test_kick(self) -> None:
+        """
+        Whom an administrator ends is told why and is gone at once, for Prosody and for
+        others, who stay.
+        """
+        romeo, street = await self.online(ROMEO), await self.online(STREET)
+        juliet = await self.online(JULIET)
+        await self.befriend(romeo, ROMEO, juliet, JULIET)
+        await self.shell(f'c2s:close("{ROMEO}", "Banished", "policy-violation")')
+        await romeo.expect("closed", condition="policy-violation")
+        await juliet.expect("presence", **{"from": ROMEO, "type": "unavailable"})
+        self.assertNotIn(ROMEO, await self.shell("c2s:show()"))
+        await self.settled(street, juliet)
+        await self.shell(f'c2s:close("{bare(ROMEO)}")')
+        await street.expect("closed", condition=None)
+        await self.settled(juliet)
+
+    async def test_everybody(self) -> None:
+        """
+        So are all, when all are ended; and they may come back.
+        """
+        romeo, juliet = await self.online(ROMEO), await self.online(JULIET)
+        await self.shell('c2s:closeall("Good night", "reset")')
+        for actor, jid in ((romeo, ROMEO), (juliet, JULIET)):
+            await actor.expect("closed", condition="reset")
+            self.stage.connect(actor, jid)
+            await actor.expect("online", jid=jid)
+        self.assertEqual(self.stage.relay.accepted, 2)
+
+    async def test_deleted(self) -> None:
+        """
+        Whose account is removed is told and gone.
+        """
+        romeo = await self.online(ROMEO)
+        await self.shell(f'user:delete("{bare(ROMEO)}")')
+        await romeo.expect("closed", condition="not-authorized")
