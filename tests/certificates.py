@@ -2,8 +2,8 @@
 # See LICENSE for details.
 
 """
-Certificates made in memory, for tests.  P-256 keys: a certificate costs a
-millisecond.
+Certificates made in memory, for tests.  P-256 keys, unless others are asked for: a
+certificate costs a millisecond.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from pathlib import Path
 
 from attrs import frozen
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.hashes import SHA256, HashAlgorithm
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
@@ -76,8 +76,18 @@ class Authority:
     A certificate authority that lives as long as a test.
     """
 
-    def __init__(self, name: str = "Test Authority") -> None:
-        self.key = ec.generate_private_key(ec.SECP256R1())
+    def __init__(
+        self,
+        name: str = "Test Authority",
+        key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | None = None,
+        algorithm: HashAlgorithm | None = None,
+    ) -> None:
+        """
+        @param key: L{None} for a new one, P-256.
+        @param algorithm: The hash it signs with; L{None} for SHA-256.
+        """
+        self.key = key or ec.generate_private_key(ec.SECP256R1())
+        self._algorithm = algorithm or SHA256()
         self.name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         self.certificate = (
             self._builder(self.name, self.key, timedelta(days=3650))
@@ -86,7 +96,7 @@ class Authority:
             .add_extension(
                 x509.SubjectKeyIdentifier.from_public_key(self.key.public_key()), critical=False
             )
-            .sign(self.key, SHA256())
+            .sign(self.key, self._algorithm)
         )
 
     @property
@@ -142,14 +152,14 @@ class Authority:
                 x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key()),
                 critical=False,
             )
-            .sign(self.key, SHA256())
+            .sign(self.key, self._algorithm)
         )
         return Identity(certificate, key, (self.certificate,))
 
     def _builder(
         self,
         subject: x509.Name,
-        key: ec.EllipticCurvePrivateKey,
+        key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey,
         validFor: timedelta,
         now: datetime | None = None,
     ) -> x509.CertificateBuilder:

@@ -99,7 +99,7 @@ class AioPlayer(Player):
             context,
             Verifier,
             True,
-            (Credentials(password, mechanism),),
+            self.credentials(password, mechanism),
         )
         connector = (
             aioxmpp.connector.XMPPOverTLSConnector()
@@ -124,6 +124,14 @@ class AioPlayer(Player):
             if kind is not aioxmpp.PresenceType.ERROR:
                 presences.register_callback(kind, None, self.presenceReceived)
         client.start()
+
+    def credentials(
+        self, password: str, mechanism: str | None
+    ) -> tuple[aioxmpp.security_layer.SASLProvider, ...]:
+        """
+        Return what logs in, the best first.
+        """
+        return (Credentials(password, mechanism),)
 
     def established(self) -> None:
         self.tell("online", jid=str(self.client.local_jid))

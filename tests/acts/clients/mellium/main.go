@@ -112,15 +112,19 @@ func (p *player) connect(o order) error {
 	} else {
 		features = append(features, xmpp.StartTLS(security))
 	}
-	session, err := xmpp.NewClientSession(context.Background(), address, connection, features...)
+	// The library asks for no resource, and expects its own address back as it was sent.
+	session, err := xmpp.NewClientSession(
+		context.Background(), address.Bare(), connection, features...,
+	)
 	if err != nil {
-		if session != nil && session.State()&xmpp.Secure != 0 && session.State()&xmpp.Authn == 0 {
-			tell("refused", event{"condition": condition(err)})
-			err = nil
-		}
 		connection.Close()
+		refusal := condition(err)
+		if refusal == "" {
+			return err
+		}
+		tell("refused", event{"condition": refusal})
 		tell("closed", event{"condition": nil})
-		return err
+		return nil
 	}
 	p.session = session
 	go serve(session)
@@ -128,12 +132,11 @@ func (p *player) connect(o order) error {
 	return nil
 }
 
-// The condition of a failed login; null where it is the client that gave up.
-func condition(err error) any {
+// The condition of a failed login; empty where it was something else that failed.
+func condition(err error) string {
 	failure, ok := err.(interface{ TokenReader() xml.TokenReader })
 	if !ok {
-		fmt.Fprintln(os.Stderr, err)
-		return nil
+		return ""
 	}
 	reader := failure.TokenReader()
 	for depth := 0; ; {
@@ -144,7 +147,7 @@ func condition(err error) any {
 			}
 		}
 		if err != nil {
-			return nil
+			return ""
 		}
 	}
 }
@@ -156,8 +159,8 @@ func serve(session *xmpp.Session) {
 				return nil
 			}
 			message := body{}
-			// The end of the stanza is an end of file to the decoder.
-			err := xml.NewTokenDecoder(reader).DecodeElement(&message, start)
+			whole := xmlstream.MultiReader(xmlstream.Token(*start), reader)
+			err := xml.NewTokenDecoder(whole).Decode(&message)
 			if err != nil && err != io.EOF {
 				return err
 			}
