@@ -10,6 +10,7 @@ slixmpp.  A front that lies and somebody in the middle are found out.
 from __future__ import annotations
 
 import os
+import subprocess
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -19,16 +20,18 @@ from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 from cryptography.hazmat.primitives.hashes import SHA384
 from twisted.internet import reactor
 from twisted.internet.threads import deferToThread
+from twisted.trial.unittest import SynchronousTestCase
 
 from cmanager.server import inbound
 from cmanager.server.clienttls import ClientTLS
 from cmanager.server.sasl import Exchange, Step
-from tests.acts.actor import HERE, Actor
+from tests.acts.actor import CLIENTS, HERE, Actor
 from tests.acts.between import Between
 from tests.acts.case import JULIET, ROMEO, ActCase, ProsodyCase, bare
 from tests.acts.lying import PLUGIN
 from tests.acts.stage import DOMAIN, TLS_PORT, Backend, Stage
 from tests.certificates import Authority, authority
+from tests.programs import find, findMellium
 
 LYING_PORT = 5224
 PLAIN = "SCRAM-SHA-256 n"
@@ -405,6 +408,29 @@ class ProsodyExternalTests(ExternalActs, WitnessedProsodyCase):
     """
     Certificates with Prosody.
     """
+
+
+class SourceTests(SynchronousTestCase):
+    """
+    The client in Go.
+    """
+
+    def test_source(self) -> None:
+        """
+        C{gofmt} and C{go vet} find nothing.
+        """
+        findMellium()
+        for command in (["gofmt", "-l", "."], ["go", "vet", "."]):
+            program = find(command[0], "golang-go")
+            done = subprocess.run(
+                [program, *command[1:]],
+                cwd=CLIENTS / "mellium",
+                capture_output=True,
+                text=True,
+                check=False,
+                env={**os.environ, "GOTOOLCHAIN": "local"},
+            )
+            self.assertEqual((done.returncode, done.stdout), (0, ""), done.stderr)
 
 
 class UnboundTests(WitnessActs, EmbeddedCase):
