@@ -28,6 +28,7 @@ from cmanager.jid import prepareDomain
 from cmanager.schema import Refused, keyOf, problems, strictConverter, toTOML
 from cmanager.settings import (
     LIVE,
+    BOSHSettings,
     ClientCertificates,
     ClientSettings,
     FilterSettings,
@@ -48,6 +49,7 @@ from cmanager.settings import (
 
 __all__ = [
     "LIVE",
+    "BOSHSettings",
     "ClientCertificates",
     "ClientSettings",
     "FilterSettings",
@@ -183,6 +185,8 @@ def _contradictions(settings: Settings) -> Iterator[str]:
     yield from _order(
         "limits.login-delay", limits.loginDelay, "login-delay-max", limits.loginDelayMax
     )
+    bosh = settings.bosh
+    yield from _order("bosh.polling", bosh.polling, "polling-inactivity", bosh.pollingInactivity)
     yield from _nameless(settings.public.host)
     endpoints: dict[str, int] = {}
     for number, listener in enumerate(settings.listeners):

@@ -244,6 +244,7 @@ class Front(MultiService):
             log=evolve(self.settings.log, level=new.log.level),
             tls=tls,
             client=new.client,
+            bosh=new.bosh,
             limits=new.limits,
         )
         if self._around.writer is not None:

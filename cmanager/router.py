@@ -21,6 +21,7 @@ from zope.interface import implementer
 
 from cmanager.audit import Auditor
 from cmanager.chain import compose
+from cmanager.directory import Directory
 from cmanager.discovery import publicURLs
 from cmanager.errors import LinkError, LocalError, StanzaError, StreamError
 from cmanager.ghosts import Ghosts
@@ -63,6 +64,7 @@ class Router(MultiService):
     @ivar wheel: Time-outs of all clients.
     @ivar limits: Limits by address.
     @ivar webURLs: Where browsers are told to connect.
+    @ivar bosh: The streams of BOSH, whatever listener a request for them comes in by.
     """
 
     log = Logger()
@@ -81,6 +83,7 @@ class Router(MultiService):
         self.table = Table(settings.limits.sessions, self.manager)
         self.limits = AddressLimits(settings.limits, reactor.seconds)
         self.wheel = Wheel(reactor.seconds)
+        self.bosh = Directory(settings.bosh)
         self.hosts: dict[str, Host] = {}
         self._pools: list[IPool] = []
         self._listeners: list[IService] = []
@@ -134,9 +137,10 @@ class Router(MultiService):
 
     def reconfigure(self, settings: Settings) -> None:
         """
-        Take over what may change while running: C{[client]} and C{[limits]}.
+        Take over what may change while running: C{[client]}, C{[bosh]} and C{[limits]}.
         """
         self.settings = settings.client
+        self.bosh.settings = settings.bosh
         self.limits.settings = settings.limits
         self.table.capacity = settings.limits.sessions
 

@@ -32,7 +32,7 @@ DIRECT_TLS_PORT = 5263
 
 LIVE = frozenset(
     {"log.level", "tls.certificates", "tls.check-interval", "tls.expiry-warning-days"}
-    | {"client", "limits"}
+    | {"client", "bosh", "limits"}
 )
 """
 Keys, and whole tables, that a running process takes over on SIGHUP.
@@ -314,6 +314,20 @@ class ClientSettings:
 
 
 @frozen
+class BOSHSettings:
+    """
+    What clients by BOSH may have, see L{cmanager.terms.Rules}.
+    """
+
+    wait: Annotated[int, between(1, 600)] = 50
+    hold: Annotated[int, between(1, 10)] = 2
+    inactivity: Annotated[int, between(5, 3600)] = 60
+    pollingInactivity: Annotated[int, between(10, 3600)] = 120
+    polling: Annotated[int, between(0, 300)] = 5
+    maxPause: Annotated[int, between(10, _DAY, orZero=True)] = 300
+
+
+@frozen
 class LimitSettings:
     """
     Limits over all clients, and for one address.
@@ -361,6 +375,7 @@ class Settings:
     public: PublicSettings = PublicSettings()
     servers: tuple[ServerSettings, ...] = field(metadata={"key": "server"})
     client: ClientSettings = ClientSettings()
+    bosh: BOSHSettings = BOSHSettings()
     limits: LimitSettings = LimitSettings()
     filters: tuple[FilterSettings, ...] = field(default=(), metadata={"key": "filter"})
     warnings: tuple[str, ...] = field(default=(), metadata={"key": None})

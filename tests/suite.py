@@ -30,11 +30,13 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 from zope.interface.verify import verifyObject
 
+from cmanager.directory import Directory
 from cmanager.errors import StreamError
 from cmanager.interfaces import IClientStream
 from cmanager.limits import AddressLimits
 from cmanager.metrics import Metrics
 from cmanager.settings import (
+    BOSHSettings,
     ClientSettings,
     LimitSettings,
     ListenerSettings,
@@ -146,6 +148,7 @@ class Hub:
         self.limits = AddressLimits(LimitSettings(), clock.seconds)
         self.metrics = Metrics()
         self.wheel = Wheel(clock.seconds)
+        self.bosh = Directory(BOSHSettings(inactivity=10, polling=0))
         self.tls = tls
         self.refusal: StreamError | None = None
         self.sessions: list[RecordingSession] = []

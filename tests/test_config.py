@@ -147,6 +147,7 @@ class ManualTests(SynchronousTestCase):
                 "client": config.ClientSettings,
                 "limits": config.LimitSettings,
                 "public": config.PublicSettings,
+                "bosh": config.BOSHSettings,
             }[str(keyOf(table))]
             for attribute in attrs.fields(cls):
                 if keyOf(attribute) is not None:
