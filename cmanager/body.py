@@ -10,7 +10,7 @@ HTTP nor the order of requests, which is L{cmanager.window}'s part.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from attrs import field, frozen
 
@@ -55,7 +55,23 @@ STREAM_CONDITION = "remote-stream-error"
 The condition of a body that ends a session with a C{<stream:error/>} in it.
 """
 
+BINDING_CONDITIONS = frozenset(
+    {
+        "host-gone",
+        "host-unknown",
+        "improper-addressing",
+        "internal-server-error",
+        "policy-violation",
+        "remote-connection-failed",
+        "system-shutdown",
+    }
+)
+"""
+Of the errors of streams those that section 17.2 knows by the same name.
+"""
+
 _CONTENT = CONTENT_NAMESPACES | {NS_BODY}
+_STREAM_ERROR = re.compile(rb'<([a-z-]+) xmlns="urn:ietf:params:xml:ns:xmpp-streams"')
 _MARK = NS_BODY.encode()
 _VERSION = re.compile(r"([0-9]{1,4})(?:\.([0-9]{1,4}))?")
 # Who reads a response as HTML would run what somebody has sent to somebody.
@@ -142,6 +158,7 @@ def readBody(
     limit: int,
     stanzaLimit: int,
     *,
+    limitOf: Callable[[str | None], int] | None = None,
     maxDepth: int = 128,
     maxAttributes: int = 64,
     maxNamespaces: int = 32,
@@ -153,6 +170,7 @@ def readBody(
     @param data: All of it.
     @param limit: Most bytes it may have.
     @param stanzaLimit: Most bytes an element in it, or its start tag, may have.
+    @param limitOf: Says how many an element may have instead, no less, by the sid.
     @raise BOSHError: C{bad-request}, or C{policy-violation} for one that is too large.
     """
     if len(data) > limit:
@@ -165,12 +183,16 @@ def readBody(
         maxNamespaces=maxNamespaces,
         content=_CONTENT,
     )
-    events: list[Event]
+    events: list[Event] = []
     error: StreamError | None = None
     try:
-        events = scanner.feed(data)
+        # The first part holds the start tag, and no element that is too large.
+        for part in filter(None, (data[:stanzaLimit], data[stanzaLimit:])):
+            events += scanner.feed(part)
+            if limitOf is not None and events and isinstance(events[0], Opened):
+                scanner.limit = limitOf(events[0].tag.attributes.get("sid"))
     except StreamError as failure:
-        events = scanner.completed
+        events += scanner.completed
         error = failure
     if not events or not isinstance(events[0], Opened):
         raise BOSHError("bad-request", "a request without a body")
@@ -309,6 +331,19 @@ def writeBody(
         parts += elements
         parts.append(b"</body>")
     return b"".join(parts)
+
+
+def bindingCondition(last: bytes) -> str | None:
+    """
+    Return the terminal binding condition for the end of a stream (XEP-0206 section 8).
+
+    @param last: The element at its end, as for L{writeBody}; mostly an error, or nothing.
+    """
+    match = _STREAM_ERROR.search(last)
+    if match is None:
+        return None
+    condition = match[1].decode()
+    return condition if condition in BINDING_CONDITIONS else STREAM_CONDITION
 
 
 def writeEnd(

@@ -10,10 +10,14 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from typing import TYPE_CHECKING
 
 from attrs import frozen
 
 from cmanager.body import Body
+
+if TYPE_CHECKING:
+    from cmanager.settings import BOSHSettings, ClientSettings
 
 VERSION = (1, 11)
 """
@@ -23,6 +27,18 @@ The version of XEP-0124 that is spoken here.
 FIRST_MODERN_VERSION = (1, 6)
 """
 Clients before that go by the status of a response, and know no acknowledgements.
+"""
+
+
+CONTENT_TYPE = "text/xml; charset=utf-8"
+"""
+Of responses, unless a client wants another (section 7.1).
+"""
+
+BODY_STANZAS = 2
+"""
+A request may have so many bytes as this many of the largest stanzas: in one, clients send all
+that has come together while they were not permitted another.
 """
 
 
@@ -53,6 +69,22 @@ class Rules:
     queueBytes: int = 1048576
     responseBytes: int = 65536
     earlyBytes: int = 524288
+
+
+def rulesFor(settings: BOSHSettings, client: ClientSettings) -> Rules:
+    """
+    Return what the configuration lets a client have.
+    """
+    return Rules(
+        wait=settings.wait,
+        hold=settings.hold,
+        inactivity=settings.inactivity,
+        pollingInactivity=settings.pollingInactivity,
+        polling=settings.polling,
+        maxPause=settings.maxPause,
+        queueBytes=client.queueBytes,
+        earlyBytes=BODY_STANZAS * client.stanzaBytes,
+    )
 
 
 @frozen(kw_only=True)
@@ -101,6 +133,21 @@ class Terms:
         return attributes
 
 
+def isLegacyClient(first: Body) -> bool:
+    """
+    Tell whether a client is older than L{FIRST_MODERN_VERSION}.
+    """
+    return first.ver is None or first.ver < FIRST_MODERN_VERSION
+
+
+def contentType(first: Body) -> str:
+    """
+    Return the C{Content-Type} of the responses to a client.
+    """
+    type_ = first.content or CONTENT_TYPE
+    return type_ if "charset" in type_.lower() else f"{type_}; charset=utf-8"
+
+
 def agree(first: Body, rules: Rules) -> Terms:
     """
     Return what is agreed with a client.
@@ -121,7 +168,7 @@ def agree(first: Body, rules: Rules) -> Terms:
         maxPause=rules.maxPause,
         ver=None if first.ver is None else min(first.ver, VERSION),
         isPolling=isPolling,
-        isLegacy=first.ver is None or first.ver < FIRST_MODERN_VERSION,
+        isLegacy=isLegacyClient(first),
         isAcknowledging=first.ack is not None,
     )
 

@@ -306,6 +306,13 @@ class Window:
     # Answers.
 
     @property
+    def isAttended(self) -> bool:
+        """
+        The client waits for us, so that what is L{due} is an answer.
+        """
+        return self._arrivals.isAttended
+
+    @property
     def due(self) -> float | None:
         """
         When to call L{flush} although nothing has happened.

@@ -12,12 +12,22 @@ from typing import Any
 from lxml import etree
 from twisted.trial.unittest import SynchronousTestCase
 
-from cmanager.body import MAX_NUMBER, MAX_RID, NS_BODY, Body, readBody, writeBody, writeEnd
-from cmanager.errors import BOSHError
-from cmanager.negotiation import readHeader
+from cmanager.body import (
+    BINDING_CONDITIONS,
+    MAX_NUMBER,
+    MAX_RID,
+    NS_BODY,
+    Body,
+    bindingCondition,
+    readBody,
+    writeBody,
+    writeEnd,
+)
+from cmanager.errors import BOSHError, StreamError
+from cmanager.negotiation import STREAM_CONDITIONS, readHeader
 from cmanager.profile import isCanonical
 from cmanager.scanner import Scanner
-from cmanager.stanza import NS_CLIENT, NS_SASL, NS_STREAMS, Stanza
+from cmanager.stanza import NS_CLIENT, NS_SASL, NS_STREAMS, NS_TLS, Stanza, streamErrorText
 from tests.infoset import infoset
 from tests.properties import given
 from tests.strategies import elements
@@ -303,6 +313,37 @@ class LimitTests(BodyCase):
         assert body.error is not None
         self.assertEqual((body.children, body.error.condition), ((), "policy-violation"))
 
+    def test_limitOf(self) -> None:
+        """
+        Whom it is of may say how large an element may be instead.
+        """
+        asked = []
+
+        def limitOf(sid: str | None) -> int:
+            asked.append(sid)
+            return 2 * STANZA_LIMIT
+
+        for size, isGood in ((2 * STANZA_LIMIT, True), (2 * STANZA_LIMIT + 1, False)):
+            padding = "x" * (size - len("<message><body></body></message>"))
+            message = f"<message><body>{padding}</body></message>"
+            for children in (message, "<presence/>" + message, message * 2):
+                data = request("sid='abc'", children)
+                body = readBody(data, 10 * LIMIT, STANZA_LIMIT, limitOf=limitOf)
+                self.assertEqual(body.error is None, isGood)
+                messages = [child for child in body.children if child.name == "message"]
+                self.assertEqual(len(messages), children.count("<message>") if isGood else 0)
+        self.assertEqual(set(asked), {"abc"})
+        readBody(request(), LIMIT, STANZA_LIMIT, limitOf=limitOf)
+        self.assertIsNone(asked[-1])
+
+    def test_limitOfTag(self) -> None:
+        """
+        Not how large the start tag may be, which says whom it is of.
+        """
+        data = request(f"sid='abc' x='{'x' * STANZA_LIMIT}'")
+        with self.assertRaises(BOSHError):
+            readBody(data, 10 * LIMIT, STANZA_LIMIT, limitOf=lambda sid: 2 * STANZA_LIMIT)
+
     def test_tagBytes(self) -> None:
         """
         So may the start tag of the body.
@@ -554,3 +595,27 @@ class ResponseTests(SynchronousTestCase):
             self.assertEqual(writeEnd(condition)[0], 200)
         self.assertEqual(writeEnd("system-shutdown", isLegacy=True), writeEnd("system-shutdown"))
         self.assertEqual(writeEnd(isLegacy=True), writeEnd())
+
+
+class ConditionTests(SynchronousTestCase):
+    """
+    How the end of a stream is called.
+    """
+
+    def test_conditions(self) -> None:
+        """
+        As BOSH calls it where it knows it, or else as an error of the stream's.
+        """
+        self.assertLessEqual(BINDING_CONDITIONS, STREAM_CONDITIONS)
+        for condition in STREAM_CONDITIONS:
+            text = streamErrorText(StreamError(condition, "Because."))
+            for error in (text, text.replace(b"<stream:error", b"<stream:error xmlns:stream='x'")):
+                expected = condition if condition in BINDING_CONDITIONS else "remote-stream-error"
+                self.assertEqual(bindingCondition(error), expected)
+
+    def test_none(self) -> None:
+        """
+        Without an error it is called nothing.
+        """
+        for last in (b"", f"<failure xmlns='{NS_TLS}'/>".encode()):
+            self.assertIsNone(bindingCondition(last))

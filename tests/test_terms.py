@@ -12,7 +12,17 @@ import hashlib
 from twisted.trial.unittest import SynchronousTestCase
 
 from cmanager.body import Body
-from cmanager.terms import KeySequence, Rules, Terms, agree
+from cmanager.settings import BOSHSettings, ClientSettings
+from cmanager.terms import (
+    BODY_STANZAS,
+    KeySequence,
+    Rules,
+    Terms,
+    agree,
+    contentType,
+    isLegacyClient,
+    rulesFor,
+)
 
 RULES = Rules(wait=60, hold=2, inactivity=30, pollingInactivity=90, polling=5, maxPause=120)
 
@@ -123,6 +133,64 @@ class TermsTests(SynchronousTestCase):
         self.assertEqual(
             {"polling", "maxpause", "ver", "ack"} & set(terms.attributes("s", 7)), set()
         )
+
+
+class RulesTests(SynchronousTestCase):
+    """
+    Where the rules come from.
+    """
+
+    def test_settings(self) -> None:
+        """
+        The configuration; what may wait is as over TCP.
+        """
+        settings = BOSHSettings(
+            wait=1, hold=2, inactivity=30, pollingInactivity=40, polling=5, maxPause=60
+        )
+        client = ClientSettings(queueBytes=70000, stanzaBytes=80000)
+        self.assertEqual(
+            rulesFor(settings, client),
+            Rules(
+                wait=1,
+                hold=2,
+                inactivity=30,
+                pollingInactivity=40,
+                polling=5,
+                maxPause=60,
+                queueBytes=70000,
+                earlyBytes=BODY_STANZAS * 80000,
+            ),
+        )
+
+    def test_wait(self) -> None:
+        """
+        Unless it is changed nothing is silent for as long as proxies permit: 60 seconds.
+        """
+        self.assertLess(BOSHSettings().wait, 60)
+
+
+class FirstTests(SynchronousTestCase):
+    """
+    What the first request says of a client.
+    """
+
+    def test_isLegacy(self) -> None:
+        """
+        Before version 1.6 clients were different.
+        """
+        for ver, expected in ((None, True), ((1, 5), True), ((1, 6), False), ((2, 0), False)):
+            self.assertEqual(isLegacyClient(Body(rid=1, ver=ver)), expected)
+
+    def test_contentType(self) -> None:
+        """
+        Responses are of the type it wants; what charset they are in is always said.
+        """
+        for wanted, expected in (
+            (None, "text/xml; charset=utf-8"),
+            ("text/plain", "text/plain; charset=utf-8"),
+            ("application/xml; Charset=utf-8", "application/xml; Charset=utf-8"),
+        ):
+            self.assertEqual(contentType(Body(rid=1, content=wanted)), expected)
 
 
 class KeySequenceTests(SynchronousTestCase):

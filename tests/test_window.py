@@ -657,6 +657,7 @@ class SilenceTests(WindowCase):
         With no request here the session ends after so many seconds, not before, and without a
         word.
         """
+        self.assertFalse(self.window.isAttended)
         self.assertEqual(self.window.due, self.now + 30)
         self.flush(29.9)
         self.assertIsNone(self.window.ending)
@@ -672,6 +673,7 @@ class SilenceTests(WindowCase):
         A client with a request here is not silent.
         """
         self.ask(101)
+        self.assertTrue(self.window.isAttended)
         self.flush(59)
         self.assertIsNone(self.window.ending)
         self.flush(1)
