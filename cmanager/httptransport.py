@@ -198,6 +198,13 @@ class HTTPTransport(Protocol):
         """
         self.write(b"".join(iovec))
 
+    @property
+    def isEmpty(self) -> bool:
+        """
+        The kernel has all that was written.
+        """
+        return self._outbox.isEmpty
+
     def registerProducer(self, producer: IProducer, streaming: bool) -> None:
         """
         See L{IConsumer}.  For L{IPushProducer} only, which a channel is.

@@ -19,6 +19,7 @@ from typing import Any, Protocol
 from urllib.parse import unquote_to_bytes
 
 from twisted.internet.interfaces import IProtocol
+from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from twisted.web import http
 from twisted.web.error import UnsupportedMethod
@@ -37,6 +38,11 @@ Request line and headers, without their ends of line.
 """
 
 MAX_LENGTH_DIGITS = 15
+
+START_BYTES = 4096
+"""
+Of a request's body what may come whoever sends it.
+"""
 
 KEEP_ALIVE_SECONDS = 90.0
 """
@@ -66,8 +72,27 @@ class Site(Protocol):
 
     def find(self, path: bytes) -> IResource | None:
         """
-        Return what is at a path, or above it.  Where that has C{maxBodyBytes}, it may be
-        sent so much.
+        Return what is at a path, or above it.
+
+        Where that has C{maxBodyBytes}, it may be sent so much.  Where it has C{allowance},
+        too, that is called with the beginning of what is longer than L{START_BYTES}, and
+        says how much of this it takes.
+        """
+
+
+class Sequel(Protocol):
+    """
+    Hears what becomes of an answer, as far as the connection shows it.
+    """
+
+    def received(self) -> None:
+        """
+        The client has it: it has sent the next request over the same connection.
+        """
+
+    def lost(self) -> None:
+        """
+        The connection is gone, and had not taken all of it.
         """
 
 
@@ -98,6 +123,7 @@ class Request(TwistedRequest):
     content: BytesIO
     _bodyBytes = 0
     maxBodyBytes = 0
+    allowance: Callable[[bytes], int] | None = None
 
     def __init__(self, channel: Channel, *args: Any) -> None:  # Any: deprecated ones
         super().__init__(channel, *args, parsePOSTFormSubmission=False)  # type: ignore[no-untyped-call]  # Twisted's
@@ -113,6 +139,10 @@ class Request(TwistedRequest):
         A piece of the body, which has perhaps not said how long it is.
         """
         self._bodyBytes += len(data)
+        if self.allowance is not None and self._bodyBytes > START_BYTES:
+            start = (self.content.getvalue() + data)[:START_BYTES]
+            self.maxBodyBytes = min(self.maxBodyBytes, self.allowance(start))
+            self.allowance = None
         if self._bodyBytes <= self.maxBodyBytes:
             self.content.write(data)
         else:
@@ -132,6 +162,8 @@ class Request(TwistedRequest):
         )
         self.address = who.address
         self.isSecureOutside = who.secure if who.proto else transport.isSecureOutside
+        if transport.address is not None and transport.address not in channel.site.trusted:
+            channel.confirm()
         self.path = pathOf(self.uri)
         self.prepath: list[bytes] = []
         self.postpath = list(map(unquote_to_bytes, self.path[1:].split(b"/")))
@@ -221,6 +253,8 @@ class Channel(http.HTTPChannel):
     The requests of one connection.
 
     A request must be there, all of it, so many seconds after it has begun, not just go on.
+
+    @ivar sequel: For the answer that was the last.
     """
 
     maxHeaders = MAX_HEADERS
@@ -228,7 +262,9 @@ class Channel(http.HTTPChannel):
     MAX_LENGTH = MAX_HEAD_BYTES
     requestFactory: Any = Request  # Any: declared as a class, and called
     transport: HTTPTransport
+    sequel: Sequel | None = None
     _isReading = False
+    _isHasty = False  # has not always waited for an answer
 
     def __init__(self, site: Site, callLater: Callable[[float, Callable[[], object]], Any]) -> None:
         """
@@ -238,6 +274,38 @@ class Channel(http.HTTPChannel):
         self.site = site
         self.callLater = callLater  # type: ignore[method-assign]  # as Twisted's factory does
         self.timeOut = KEEP_ALIVE_SECONDS  # type: ignore[assignment]  # any number
+
+    def rawDataReceived(self, data: bytes) -> None:
+        """
+        A body, or what comes behind it.
+        """
+        self._isHasty = self._isHasty or self._handlingRequest
+        super().rawDataReceived(data)
+
+    def _finishRequestBody(self, data: bytes) -> None:
+        """
+        For L{http.HTTPChannel}: a body is there, and C{data} behind it.
+        """
+        self._isHasty = self._isHasty or bool(data)
+        super()._finishRequestBody(data)  # type: ignore[no-untyped-call]  # Twisted's
+
+    def confirm(self) -> None:
+        """
+        There is a request from who has got the last answer, unless a proxy has, or it was
+        not waited for.
+        """
+        sequel, self.sequel = self.sequel, None
+        if sequel is not None and not self._isHasty:
+            sequel.received()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """
+        See L{http.HTTPChannel}.
+        """
+        sequel, self.sequel = self.sequel, None
+        if sequel is not None and not self.transport.isEmpty:
+            sequel.lost()
+        super().connectionLost(reason)  # type: ignore[no-untyped-call]  # Twisted's
 
     def resetTimeout(self) -> None:
         """
@@ -311,6 +379,7 @@ class Channel(http.HTTPChannel):
             return None
         resource = self.site.find(pathOf(self._path))
         request.maxBodyBytes = getattr(resource, "maxBodyBytes", 0)
+        request.allowance = getattr(resource, "allowance", None)
         if self.length is None or self.length <= request.maxBodyBytes:
             return None
         return HTTPStatus.NOT_FOUND if resource is None else HTTPStatus.REQUEST_ENTITY_TOO_LARGE
@@ -350,5 +419,6 @@ class Channel(http.HTTPChannel):
         for request in self.requests:
             request.channel = request.transport = None
         self.requests = []
+        self.sequel = None
         gone: Any = None
         self.transport = self._networkProducer = gone

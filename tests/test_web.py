@@ -30,6 +30,7 @@ from cmanager.web import (
     MAX_HEAD_BYTES,
     MAX_HEADERS,
     MAX_LENGTH_DIGITS,
+    START_BYTES,
     Channel,
     Request,
     pathOf,
@@ -410,6 +411,167 @@ class AnswerTests(WebCase):
         gone = self.site.echo.requests[0].notifyFinish()
         self.lose()
         self.failureResultOf(gone, ConnectionDone)
+
+
+class FakeSequel:
+    """
+    Notes what became of an answer.
+    """
+
+    def __init__(self) -> None:
+        self.heard: list[str] = []
+
+    def received(self) -> None:
+        """
+        Note it.
+        """
+        self.heard.append("received")
+
+    def lost(self) -> None:
+        """
+        Note it.
+        """
+        self.heard.append("lost")
+
+
+class SequelTests(WebCase):
+    """
+    What becomes of an answer can be known.
+    """
+
+    def follow(self) -> FakeSequel:
+        """
+        Follow the answer that was the last.
+        """
+        self.channel.sequel = sequel = FakeSequel()
+        return sequel
+
+    def test_received(self) -> None:
+        """
+        Who uses the connection again has got the last answer; that is said once.
+        """
+        self.ask(b"GET /echo")
+        sequel = self.follow()
+        self.receive(b"POST /echo HTTP/1.1\r\n" + HOST + b"Content-Length: 1\r\n\r\n")
+        self.assertEqual(sequel.heard, [])
+        self.receive(b"x")
+        self.assertEqual(sequel.heard, ["received"])
+        self.got()
+        self.ask(b"GET /echo")
+        self.lose()
+        self.assertEqual(sequel.heard, ["received"])
+
+    def test_proxy(self) -> None:
+        """
+        A proxy having it says nothing of its client.
+        """
+        for peer in (PROXY, UNIXAddress(None)):
+            self.connect(peer)
+            self.ask(b"GET /echo")
+            sequel = self.follow()
+            self.ask(b"GET /echo")
+            self.lose()
+            self.assertEqual(sequel.heard, [])
+
+    def test_notAwaited(self) -> None:
+        """
+        Nor does a request that was sent before the last answer.
+        """
+        post = b"POST /echo HTTP/1.1\r\n" + HOST + b"Content-Length: 1\r\n\r\nx"
+        for reads in ([post + post], [post, post], [post, post[:5], post[5:]]):
+            self.connect()
+            self.site.echo.isLate = True
+            self.receive(*reads)
+            sequel = self.follow()
+            self.site.echo.requests[-1].complete(b"")
+            self.site.echo.requests[-1].complete(b"")
+            self.assertEqual([r.code for r in self.got()], [200, 200])
+            self.ask(b"GET /nothing")
+            self.assertEqual(sequel.heard, [], reads)
+
+    def test_lost(self) -> None:
+        """
+        It is lost where the kernel has not taken all of it when the connection goes.
+        """
+        for isFull in (False, True):
+            self.connect()
+            self.ask(b"GET /echo")
+            sequel = self.follow()
+            if isFull:
+                self.transport.producer.pauseProducing()
+                write = self.transport.write
+
+                def full(data: bytes, write: Any = write) -> None:
+                    write(data)
+                    self.transport.producer.pauseProducing()
+
+                self.transport.write = full  # type: ignore[method-assign]  # this one only
+                self.http.write(b"x")
+            self.lose()
+            self.assertEqual(sequel.heard, ["lost"] if isFull else [])
+
+
+class AllowanceTests(WebCase):
+    """
+    How long a body may be can depend on how it begins.
+    """
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.asked: list[bytes] = []
+        self.site.echo.maxBodyBytes = 3 * START_BYTES
+        self.site.echo.allowance = self.allowance  # type: ignore[attr-defined]  # for the test
+        self.allowed = 2 * START_BYTES
+
+    def allowance(self, start: bytes) -> int:
+        """
+        Note the beginning.
+        """
+        self.asked.append(start)
+        return self.allowed
+
+    def post(self, size: int, *, read: int = 1000, isChunked: bool = False) -> None:
+        """
+        Send so many bytes.
+        """
+        body = bytes(n % 251 for n in range(size))
+        head = b"Transfer-Encoding: chunked" if isChunked else b"Content-Length: %d" % size
+        if isChunked:
+            body = b"%x\r\n%b\r\n0\r\n\r\n" % (size, body)
+        data = b"POST /echo HTTP/1.1\r\n" + HOST + head + b"\r\n\r\n" + body
+        self.receive(*(data[n : n + read] for n in range(0, len(data), read)))
+
+    def test_short(self) -> None:
+        """
+        Nobody asks what a short one begins with.
+        """
+        self.post(START_BYTES)
+        self.assertEqual([r.code for r in self.got()], [200])
+        self.assertEqual(self.asked, [])
+
+    def test_longer(self) -> None:
+        """
+        What may come comes, not a byte more; it is asked once, with as much as there is.
+        """
+        for read in (1000, 100000):
+            for isChunked in (False, True):
+                for over in (0, 1):
+                    self.connect()
+                    self.asked = []
+                    self.post(self.allowed + over, read=read, isChunked=isChunked)
+                    (response,) = self.got()
+                    self.assertEqual(response.code, 413 if over else 200)
+                    self.assertEqual(self.asked, [bytes(n % 251 for n in range(START_BYTES))])
+
+    def test_notMore(self) -> None:
+        """
+        More than anybody may send is not asked for.
+        """
+        self.allowed = 10 * START_BYTES
+        self.post(3 * START_BYTES)
+        self.post(3 * START_BYTES + 1)
+        self.assertEqual([r.code for r in self.got()], [200, 413])
+        self.assertEqual(len(self.asked), 1)
 
 
 class WhoTests(WebCase):
