@@ -2,11 +2,11 @@
 # See LICENSE for details.
 
 """
-How the stream of a client behaves, whatever way it comes by: the same tests for all ways
-in that have a connection of their own.
+How the stream of a client behaves, whatever way it comes by.
 
 Each L{StreamCase} here is a base: a test module names those it wants, with a way of
-L{tests.ways}.
+L{tests.ways}.  L{CloseTests}, L{TimeTests} and L{SocketTests} are for ways in that have a
+connection of their own.
 """
 
 from __future__ import annotations
@@ -280,6 +280,34 @@ class StreamCase(TestCase):
         """
         self.stream.connectionLost(Failure(ConnectionDone()))
 
+    @property
+    def seen(self) -> list[tuple[str, Any]]:
+        """
+        The inputs of the session.
+        """
+        return self.session.seen
+
+    @property
+    def isRead(self) -> bool:
+        """
+        What the client sends is read.
+        """
+        return bool(self.transport.producerState == "producing")
+
+    @property
+    def isOver(self) -> bool:
+        """
+        We have ended the transport.
+        """
+        return self.transport.disconnecting
+
+    @property
+    def isCut(self) -> bool:
+        """
+        We have dropped it.
+        """
+        return self.transport.aborted
+
     def pass_(self, seconds: int) -> None:
         """
         Let time pass.
@@ -341,7 +369,7 @@ class ConnectTests(StreamCase):
         self.connect()
         self.assertEqual(len(self.hub.sessions), 2)
         self.refused(b"policy-violation")
-        self.assertTrue(self.transport.disconnecting)
+        self.assertTrue(self.isOver)
         self.assertEqual(self.hub.metrics.value("clients_refused", "connections-per-address"), 1)
         self.arrive(b"<garbage")
         self.lose()
@@ -397,7 +425,7 @@ class ReadTests(StreamCase):
         data = self.way.said(HEADER, message(1).data, b" \n", message(2).data, FOOTER)
         self.arrive(*(data[n : n + 1] for n in range(len(data))))
         self.assertEqual(
-            self.session.seen,
+            self.seen,
             [("opened", "a.example"), ("stanza", "1"), ("stanza", "2"), ("closed", None)],
         )
 
@@ -406,14 +434,14 @@ class ReadTests(StreamCase):
         Stanzas before a bad byte arrive before the failure; what follows is not looked at.
         """
         self.receive((HEADER, message(1).data, b"<!--x-->"), message(2).data)
-        self.assertEqual(self.session.seen[1:], [("stanza", "1"), ("failed", "restricted-xml")])
+        self.assertEqual(self.seen[1:], [("stanza", "1"), ("failed", "restricted-xml")])
 
     def test_afterFooter(self) -> None:
         """
         Nothing counts behind the footer.
         """
         self.receive((HEADER, FOOTER), b"<garbage")
-        self.assertEqual(self.session.seen[-1], ("closed", None))
+        self.assertEqual(self.seen[-1], ("closed", None))
 
     def test_limit(self) -> None:
         """
@@ -422,7 +450,7 @@ class ReadTests(StreamCase):
         self.receive(HEADER, self.way.stanza(1, 10000))
         self.assertEqual(self.session.stanzas(), ["1"])
         self.receive(self.way.stanza(2, 10001))
-        self.assertEqual(self.session.seen[-1], ("failed", "policy-violation"))
+        self.assertEqual(self.seen[-1], ("failed", "policy-violation"))
 
     def test_restart(self) -> None:
         """
@@ -432,9 +460,7 @@ class ReadTests(StreamCase):
         auth = b"<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>"
         self.receive((HEADER, auth, message(1).data))
         self.receive(HEADER, self.way.stanza(2, 20000))
-        self.assertEqual(
-            [what for _, what in self.session.seen], ["a.example", "auth", "a.example", "2"]
-        )
+        self.assertEqual([what for _, what in self.seen], ["a.example", "auth", "a.example", "2"])
 
     def test_allow(self) -> None:
         """
@@ -453,7 +479,7 @@ class ReadTests(StreamCase):
         self.session.reactions["message"] = self.stream.abort
         self.receive((HEADER, message(1).data, message(2).data), message(3).data)
         self.assertEqual(self.session.stanzas(), ["1"])
-        self.assertTrue(self.transport.aborted)
+        self.assertTrue(self.isCut)
 
     def test_lostBeforeDispatch(self) -> None:
         """
@@ -462,7 +488,7 @@ class ReadTests(StreamCase):
         self.session.reactions["message"] = self.lose
         self.receive((HEADER, message(1).data, message(2).data))
         self.receive(message(3).data)
-        self.assertEqual(self.session.seen[-1], ("transportLost", None))
+        self.assertEqual(self.seen[-1], ("transportLost", None))
 
 
 class PauseTests(StreamCase):
@@ -477,11 +503,11 @@ class PauseTests(StreamCase):
         self.session.reactions["message"] = self.stream.pauseReading
         self.receive((HEADER, message(1).data, message(2).data, FOOTER))
         self.assertEqual(self.session.stanzas(), ["1"])
-        self.assertEqual(self.transport.producerState, "paused")
+        self.assertFalse(self.isRead)
         self.session.reactions.clear()
         self.stream.resumeReading()
-        self.assertEqual(self.session.seen[2:], [("stanza", "2"), ("closed", None)])
-        self.assertEqual(self.transport.producerState, "producing")
+        self.assertEqual(self.seen[2:], [("stanza", "2"), ("closed", None)])
+        self.assertTrue(self.isRead)
 
     def test_failureHeld(self) -> None:
         """
@@ -489,22 +515,23 @@ class PauseTests(StreamCase):
         """
         self.session.reactions["message"] = self.stream.pauseReading
         self.receive((HEADER, message(1).data, b"<!--"))
-        self.assertEqual(self.session.seen[-1], ("stanza", "1"))
+        self.assertEqual(self.seen[-1], ("stanza", "1"))
         self.stream.resumeReading()
-        self.assertEqual(self.session.seen[-1], ("failed", "restricted-xml"))
+        self.assertEqual(self.seen[-1], ("failed", "restricted-xml"))
 
     def test_delay(self) -> None:
         """
         A delay reads nothing for so long; none for no time.
         """
-        self.stream.delayReading(0)
-        self.assertEqual(self.transport.producerState, "producing")
-        self.stream.delayReading(3)
         self.receive(HEADER)
+        self.stream.delayReading(0)
+        self.assertTrue(self.isRead)
+        self.stream.delayReading(3)
+        self.receive(message(1).data)
         self.pass_(2)
-        self.assertEqual(self.session.seen, [])
+        self.assertEqual(self.session.stanzas(), [])
         self.pass_(1)
-        self.assertEqual(self.session.seen, [("opened", "a.example")])
+        self.assertEqual(self.session.stanzas(), ["1"])
 
     def test_rate(self) -> None:
         """
@@ -514,11 +541,11 @@ class PauseTests(StreamCase):
         self.connect(unauthenticatedStanzaBytes=20000)
         self.receive(HEADER)
         self.arrive(self.way.exactly(1, 4096 - self.arrived))
-        self.assertEqual(self.transport.producerState, "producing")
+        self.assertTrue(self.isRead)
         self.arrive(self.way.exactly(2, 1024))
-        self.assertEqual(self.transport.producerState, "paused")
+        self.assertFalse(self.isRead)
         self.clock.advance(1)
-        self.assertEqual(self.transport.producerState, "producing")
+        self.assertTrue(self.isRead)
         self.assertEqual(self.session.stanzas(), ["1", "2"])
 
     def test_closing(self) -> None:
@@ -528,7 +555,7 @@ class PauseTests(StreamCase):
         self.stream.close()
         self.stream.pauseReading()
         self.stream.delayReading(5)
-        self.assertEqual(self.transport.producerState, "producing")
+        self.assertTrue(self.isRead)
 
 
 class WriteTests(StreamCase):
@@ -557,7 +584,7 @@ class WriteTests(StreamCase):
         self.assertTrue(self.stream.deliver(self.way.delivered(2, 8192)))
         self.assertFalse(self.stream.deliver(message(3)))
         self.assertFalse(self.stream.deliver(message(4)))
-        self.assertEqual(self.session.seen, [("overflowed", "3")])
+        self.assertEqual(self.seen, [("overflowed", "3")])
         undelivered = self.stream.takeUndelivered()
         self.assertEqual([stanza.attributes["id"] for stanza in undelivered], ["1", "2"])
 
@@ -571,7 +598,7 @@ class WriteTests(StreamCase):
             self.fill()
             self.stream.write(self.way.delivered(1, 8192).data)
             self.stream.write(self.way.delivered(2, size).data)
-            self.assertEqual(self.transport.aborted, isTooMuch)
+            self.assertEqual(self.isCut, isTooMuch)
 
     def test_lost(self) -> None:
         """
@@ -592,10 +619,10 @@ class WriteTests(StreamCase):
         """
         self.lose()
         self.lose()
-        self.assertEqual(self.session.seen, [("transportLost", None)])
+        self.assertEqual(self.seen, [("transportLost", None)])
 
 
-class CloseTests(StreamCase):
+class EndTests(StreamCase):
     """
     The one way a stream ends.
     """
@@ -607,7 +634,32 @@ class CloseTests(StreamCase):
         self.session.reactions["closed"] = lambda: self.stream.close()
         self.receive((HEADER, FOOTER))
         self.assertEqual(self.sent(), FOOTER)
-        self.assertTrue(self.transport.disconnecting)
+        self.assertTrue(self.isOver)
+
+    def test_paused(self) -> None:
+        """
+        A footer that was held by a pause counts.
+        """
+        self.session.reactions["message"] = self.stream.pauseReading
+        self.receive((HEADER, message(1).data, message(2).data, FOOTER))
+        self.stream.close()
+        self.assertEqual(self.session.stanzas(), ["1"])
+        self.assertTrue(self.isOver)
+
+    def test_failedWhileClosing(self) -> None:
+        """
+        XML that breaks while closing is nobody's business.
+        """
+        self.receive(HEADER)
+        self.stream.close()
+        self.receive(b"<!--", b"x")
+        self.assertEqual(self.seen, [("opened", "a.example")])
+
+
+class CloseTests(EndTests):
+    """
+    On a connection of its own: what comes after our end, and what the client has not taken.
+    """
 
     def test_footerAwaited(self) -> None:
         """
@@ -617,9 +669,9 @@ class CloseTests(StreamCase):
         self.stream.close(b"<stream:error/>")
         self.assertEqual(self.sent(), b"<stream:error/>" + FOOTER)
         self.receive(message(1).data)
-        self.assertFalse(self.transport.disconnecting)
+        self.assertFalse(self.isOver)
         self.receive(FOOTER)
-        self.assertTrue(self.transport.disconnecting)
+        self.assertTrue(self.isOver)
         self.assertEqual(self.session.stanzas(), [])
 
     def test_grace(self) -> None:
@@ -628,13 +680,13 @@ class CloseTests(StreamCase):
         """
         self.stream.close()
         self.pass_(4)
-        self.assertFalse(self.transport.disconnecting)
+        self.assertFalse(self.isOver)
         self.pass_(1)
-        self.assertTrue(self.transport.disconnecting)
+        self.assertTrue(self.isOver)
         self.pass_(4)
-        self.assertFalse(self.transport.aborted)
+        self.assertFalse(self.isCut)
         self.pass_(1)
-        self.assertTrue(self.transport.aborted)
+        self.assertTrue(self.isCut)
         self.lose()
         self.assertEqual(self.clock.getDelayedCalls(), [])
         self.assertEqual(len(self.hub.wheel), 0)
@@ -647,9 +699,9 @@ class CloseTests(StreamCase):
         self.stream.deliver(message(1))
         self.stream.close()
         self.pass_(9)
-        self.assertFalse(self.transport.aborted or self.transport.disconnecting)
+        self.assertFalse(self.isCut or self.isOver)
         self.pass_(1)
-        self.assertTrue(self.transport.aborted)
+        self.assertTrue(self.isCut)
         self.lose()
         self.assertEqual(len(self.session.undelivered), 1)
 
@@ -663,7 +715,7 @@ class CloseTests(StreamCase):
         self.pass_(7)
         self.transport.write = lambda data: StringTransport.write(self.transport, data)  # type: ignore[method-assign]
         self.transport.producer.resumeProducing()
-        self.assertTrue(self.transport.disconnecting)
+        self.assertTrue(self.isOver)
         self.assertEqual(self.sent(), message(1).data + FOOTER)
 
     def test_twice(self) -> None:
@@ -679,17 +731,7 @@ class CloseTests(StreamCase):
         self.lose()
         self.stream.close()
         self.stream.abort()
-        self.assertFalse(self.transport.aborted)
-
-    def test_paused(self) -> None:
-        """
-        A footer that was held by a pause counts.
-        """
-        self.session.reactions["message"] = self.stream.pauseReading
-        self.receive((HEADER, message(1).data, message(2).data, FOOTER))
-        self.stream.close()
-        self.assertEqual(self.session.stanzas(), ["1"])
-        self.assertTrue(self.transport.disconnecting)
+        self.assertFalse(self.isCut)
 
     def test_failed(self) -> None:
         """
@@ -697,18 +739,9 @@ class CloseTests(StreamCase):
         """
         self.session.reactions["failed"] = lambda: self.stream.close()
         self.receive((HEADER, b"<!--"), message(1).data)
-        self.assertFalse(self.transport.disconnecting)
+        self.assertFalse(self.isOver)
         self.pass_(5)
-        self.assertTrue(self.transport.disconnecting)
-
-    def test_failedWhileClosing(self) -> None:
-        """
-        XML that breaks while closing is nobody's business.
-        """
-        self.receive(HEADER)
-        self.stream.close()
-        self.receive(b"<!--", b"x")
-        self.assertEqual(self.session.seen, [("opened", "a.example")])
+        self.assertTrue(self.isOver)
 
     def test_cut(self) -> None:
         """
@@ -720,7 +753,7 @@ class CloseTests(StreamCase):
         self.stream.close()
         self.assertNotIn(FOOTER, self.sent())
         self.pass_(5)
-        self.assertTrue(self.transport.disconnecting)
+        self.assertTrue(self.isOver)
 
     def test_abort(self) -> None:
         """
@@ -729,9 +762,9 @@ class CloseTests(StreamCase):
         self.stream.delayReading(5)
         self.stream.abort()
         self.stream.abort()
-        self.assertTrue(self.transport.aborted)
+        self.assertTrue(self.isCut)
         self.assertEqual(self.clock.getDelayedCalls(), [])
-        self.assertEqual(self.session.seen, [])
+        self.assertEqual(self.seen, [])
         self.stream.close()
         self.assertEqual(self.sent(), b"")
 
@@ -742,13 +775,13 @@ class CloseTests(StreamCase):
         self.stream.close()
         self.pass_(5)
         self.stream.abort()
-        self.assertTrue(self.transport.aborted)
+        self.assertTrue(self.isCut)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
 
-class TimeTests(StreamCase):
+class LoginTests(StreamCase):
     """
-    Login, idle and keepalive.
+    The time for the login.
     """
 
     def test_login(self) -> None:
@@ -758,7 +791,13 @@ class TimeTests(StreamCase):
         for _ in range(60):
             self.receive(NOTHING)
             self.pass_(1)
-        self.assertEqual(self.session.seen, [("idle", "login")])
+        self.assertEqual(self.seen, [("idle", "login")])
+
+
+class TimeTests(LoginTests):
+    """
+    Idle and keepalive, where nobody has to say anything for long.
+    """
 
     def test_idle(self) -> None:
         """
@@ -769,9 +808,9 @@ class TimeTests(StreamCase):
         self.receive(NOTHING)
         self.stream.write(b"<a/>")
         self.pass_(9)
-        self.assertEqual(self.session.seen, [])
+        self.assertEqual(self.seen, [])
         self.pass_(1)
-        self.assertEqual(self.session.seen, [("idle", "idle")])
+        self.assertEqual(self.seen, [("idle", "idle")])
 
     def test_idlePaused(self) -> None:
         """
@@ -780,7 +819,7 @@ class TimeTests(StreamCase):
         self.connect(idleTimeout=10.0)
         self.stream.pauseReading()
         self.pass_(50)
-        self.assertEqual(self.session.seen, [])
+        self.assertEqual(self.seen, [])
 
     def test_keepalive(self) -> None:
         """
@@ -816,7 +855,7 @@ class TimeTests(StreamCase):
         """
         self.lose()
         self.stream.idle("login")
-        self.assertEqual(self.session.seen, [("transportLost", None)])
+        self.assertEqual(self.seen, [("transportLost", None)])
 
 
 class SlowClient(Protocol):
