@@ -16,13 +16,14 @@ from attrs import field, frozen
 
 from cmanager.errors import BOSHError, StreamError
 from cmanager.excerpt import STREAM_ELEMENTS, inClientNamespace
+from cmanager.framing import Scanner
 from cmanager.profile import canonicalise
-from cmanager.scanner import Event, Scanner
 from cmanager.stanza import (
     CONTENT_NAMESPACES,
     NS_CLIENT,
     NS_STREAMS,
     Closed,
+    Event,
     Opened,
     Stanza,
     Tag,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from twisted.logger import Logger
 
 from cmanager.errors import StanzaError, StreamError
-from cmanager.scanner import Scanner
+from cmanager.framing import Scanner
 from cmanager.settings import MAX_STANZA_BYTES
 from cmanager.stanza import Stanza, StreamHeader
 

@@ -13,10 +13,13 @@ from typing import TYPE_CHECKING
 
 from cmanager.errors import StreamError
 from cmanager.frames import Part
-from cmanager.scanner import Closed, Event, Opened, Scanner
+from cmanager.framing import Scanner
 from cmanager.stanza import (
     NS_CLIENT,
     NS_STREAMS,
+    Closed,
+    Event,
+    Opened,
     Stanza,
     StreamHeader,
     Tag,

@@ -24,6 +24,7 @@ from twisted.python.logfile import LogFile
 from cmanager import __version__
 from cmanager.config import LIVE, ServerSettings, Settings
 from cmanager.errors import ConfigError
+from cmanager.framing import ENGINE
 from cmanager.logs import LogWriter
 from cmanager.process import RESERVED_FILES, Signals, raiseFileLimit
 from cmanager.schema import differences
@@ -151,12 +152,14 @@ class Front(MultiService):
     def _describe(self) -> None:
         settings = self.settings
         self.log.info(
-            "cmanager {version} starts as {name}: Python {python}, Twisted {twisted}, {openssl}",
+            "cmanager {version} starts as {name}: Python {python}, Twisted {twisted}, {openssl}, "
+            "scanner: {engine}",
             version=__version__,
             name=settings.manager.name,
             python=platform.python_version(),
             twisted=twisted.__version__,
             openssl=SSL.SSLeay_version(SSL.SSLEAY_VERSION).decode(),
+            engine=ENGINE,
         )
         for warning in settings.warnings:
             self.log.warn("configuration: {doubt}", doubt=warning)

@@ -20,6 +20,7 @@ from attrs import frozen
 from cmanager.clienttls import ClientTLS
 from cmanager.configuration import NS_CLIENT_STREAM
 from cmanager.errors import StreamError
+from cmanager.framing import Scanner
 from cmanager.linkevents import (
     Accepted,
     CloseRequested,
@@ -39,7 +40,6 @@ from cmanager.linkevents import (
     Unreadable,
     interpreted,
 )
-from cmanager.scanner import Event, Opened, Scanner, Text
 from cmanager.stanza import (
     FOOTER,
     NS_CLIENT,
@@ -48,8 +48,11 @@ from cmanager.stanza import (
     NS_STREAM_ERRORS,
     NS_STREAMS,
     NS_TLS,
+    Event,
+    Opened,
     Stanza,
     Tag,
+    Text,
     escapeAttribute,
 )
 

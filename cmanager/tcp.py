@@ -26,12 +26,12 @@ from zope.interface import implementer
 from cmanager.arrival import Arrival
 from cmanager.door import Door, Ways
 from cmanager.errors import ConfigError, StreamError
+from cmanager.framing import Scanner
 from cmanager.interfaces import IListener
 from cmanager.proxied import Networks
 from cmanager.records import Records
-from cmanager.scanner import Event, Opened, Scanner
 from cmanager.settings import ListenerSettings
-from cmanager.stanza import FOOTER, StreamHeader, streamErrorText
+from cmanager.stanza import FOOTER, Event, Opened, StreamHeader, streamErrorText
 from cmanager.stream import ClientStream
 from cmanager.tls import XMPP_CLIENT
 

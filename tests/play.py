@@ -28,9 +28,9 @@ import textwrap
 from typing import Any
 
 from cmanager.errors import StreamError
-from cmanager.scanner import Closed, Opened, Scanner
+from cmanager.framing import Scanner
 from cmanager.session import Session
-from cmanager.stanza import Stanza
+from cmanager.stanza import Closed, Opened, Stanza
 from tests.doubles import DOMAIN, FakeClientStream, FakeHub, FakePool
 
 HEADER = (

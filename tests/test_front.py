@@ -23,6 +23,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from cmanager import front as module
 from cmanager.config import LogFormat, LogLevel, Settings, load
 from cmanager.errors import ConfigError
+from cmanager.framing import ENGINE
 from cmanager.front import STOP_MARGIN, Front, Surroundings, isLive
 from cmanager.logs import LogWriter
 from cmanager.tls import CertificateStore
@@ -136,6 +137,7 @@ class StartTests(FrontCase):
         lines = self.lines()
         self.assertIn("cmanager 0.1.0 starts as cm-test: Python 3.", lines[0])
         self.assertIn(", Twisted ", lines[0])
+        self.assertTrue(lines[0].endswith(f", scanner: {ENGINE}"), lines[0])
         self.assertEqual(
             [line.partition("front: ")[2] for line in lines[1:]],
             [
