@@ -649,21 +649,11 @@ leave(Scanner *self, Work *work, Py_ssize_t old)
 
 /* ==== The type ==== */
 
-/* The stream is over, for an error has been raised. */
+/* The stream is over, for an error has been raised.  What was completed before is stolen. */
 static PyObject *
 fail(Scanner *self, PyObject *events)
 {
     self->isSpent = 1;
-    if (self->other != NULL) {
-        PyObject *type, *error, *traceback;
-        PyErr_Fetch(&type, &error, &traceback);
-        Py_XDECREF(events);
-        events = PyObject_GetAttrString(self->other, "completed");
-        if (events == NULL)
-            PyErr_Clear();
-        Py_CLEAR(self->other);
-        PyErr_Restore(type, error, traceback);
-    }
     Py_XSETREF(self->completed, events);
     return NULL;
 }
@@ -861,8 +851,10 @@ scannerPending(PyObject *object, void *Py_UNUSED(closure))
 static PyObject *
 scannerCompleted(PyObject *object, void *Py_UNUSED(closure))
 {
-    PyObject *completed = ((Scanner *)object)->completed;
-    return completed != NULL ? Py_NewRef(completed) : PyList_New(0);
+    Scanner *self = (Scanner *)object;
+    if (self->other != NULL)
+        return PyObject_GetAttrString(self->other, "completed");
+    return self->completed != NULL ? Py_NewRef(self->completed) : PyList_New(0);
 }
 
 static PyObject *
