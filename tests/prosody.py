@@ -174,13 +174,23 @@ class Prosody:
         (self.directory / "certs" / f"{name}.key").write_bytes(key)
         self._own()
 
-    def adopt(self, text: str, changes: dict[str, str]) -> None:
+    def adopt(self, text: str) -> None:
         """
-        Take a whole configuration, with each key of C{changes} replaced by its value.
+        Take a whole configuration as it is handed out, but for where its files and ports
+        are, for its log, and for other servers, which it does without.
 
-        @raise AssertionError: One of them is not in it.
+        @raise AssertionError: What is to be changed is not in it.
         """
-        for old, new in changes.items():
+        for old, new in {
+            "/usr/local/lib/prosody/modules": f"{self.directory}/modules",
+            "{ 5262 }": f"{{ {self.linkPort} }}",
+            '"dialback"; "s2s";': "",
+            "/var/lib/prosody": f"{self.directory}/data",
+            "/run/prosody": str(self.directory),
+            '"*syslog"': '"*console"',
+            "c2s_ports = {}": "c2s_ports = {}; modules_disabled = { 's2s' };"
+            f"admin_socket = '{self.directory}/admin.sock'",
+        }.items():
             assert old in text, old
             text = text.replace(old, new)
         (self.directory / "prosody.cfg.lua").write_text(text)

@@ -54,12 +54,14 @@ class Role:
     One client of a program.
 
     @ivar events: What it reported and nobody has asked for yet.
+    @ivar history: All that it reported.
     """
 
     def __init__(self, actor: Actor, name: str) -> None:
         self.actor = actor
         self.name = name
         self.events: list[Event] = []
+        self.history: list[Event] = []
         self._waiting: list[tuple[Callable[[Event], bool], Deferred[Event]]] = []
 
     def __str__(self) -> str:
@@ -110,6 +112,7 @@ class Role:
         """
         Called with what the client reports.
         """
+        self.history.append(found)
         if found["event"] == "broken":
             self.fail(ActorError(f"{self}: {found['text']}"))
             return

@@ -13,8 +13,10 @@ from typing import ClassVar
 from twisted.internet import reactor
 from twisted.trial.unittest import TestCase
 
+from tests.acts.actor import Role
 from tests.acts.backends import EmbeddedBackend, ProsodyBackend
-from tests.acts.stage import DOMAIN, Backend, Stage
+from tests.acts.stage import DOMAIN, PASSWORD, Backend, Stage
+from tests.prosody import LOOPBACK, Prosody
 
 ROMEO = f"romeo@{DOMAIN}/orchard"
 JULIET = f"juliet@{DOMAIN}/balcony"
@@ -79,3 +81,20 @@ class ProsodyCase(ActCase):
         self.prosody = backend.prosody
         self.addCleanup(backend.remove)
         return backend
+
+    def connectDirectly(
+        self, actor: Role, jid: str, prosody: Prosody, *, password: str = PASSWORD
+    ) -> None:
+        """
+        Have C{actor} log in to a Prosody itself.
+        """
+        actor.order(
+            "connect",
+            jid=jid,
+            password=password,
+            host=LOOPBACK,
+            port=prosody.clientPort,
+            directTLS=False,
+            authority=str(self.stage.authority),
+            mechanism=None,
+        )

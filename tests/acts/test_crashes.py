@@ -15,9 +15,8 @@ from twisted.internet.threads import deferToThread
 from tests.acts.actor import Actor
 from tests.acts.case import JULIET, ROMEO, ProsodyCase, bare
 from tests.acts.script import HEADER
-from tests.acts.stage import CLIENT_PORT, DOMAIN, LINK_READY, PASSWORD, FrontProcess
+from tests.acts.stage import CLIENT_PORT, DOMAIN, LINK_READY, FrontProcess
 from tests.acts.wire import dial
-from tests.prosody import LOOPBACK
 
 
 class CrashCase(ProsodyCase):
@@ -72,16 +71,7 @@ class CrashCase(ProsodyCase):
         """
         romeo = await self.online(ROMEO)
         juliet = self.stage.actor(self.program)
-        juliet.order(
-            "connect",
-            jid=JULIET,
-            password=PASSWORD,
-            host=LOOPBACK,
-            port=self.prosody.clientPort,
-            directTLS=False,
-            authority=str(self.stage.authority),
-            mechanism=None,
-        )
+        self.connectDirectly(juliet, JULIET, self.prosody)
         await juliet.expect("online", jid=JULIET)
         juliet.order("presence")
         juliet.order("presence", to=bare(ROMEO), type="subscribe")

@@ -10,16 +10,19 @@ from __future__ import annotations
 
 import difflib
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar
 
 from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.acts.actor import Actor, Event
 from tests.acts.backends import ProsodyBackend
-from tests.acts.case import ProsodyCase
+from tests.acts.case import ProsodyCase, bare
 from tests.acts.script import Script, Transcript
-from tests.acts.stage import CLIENT_PORT, DOMAIN
+from tests.acts.stage import CLIENT_PORT, DOMAIN, PASSWORD
 from tests.prosody import LOOPBACK
 
 TABLE = Path(__file__).with_name("differences.txt")
@@ -70,16 +73,17 @@ def listed(found: Counter[Difference]) -> str:
     return "".join(f"{scene} {said}\n{line}\n" for scene, said, line in found.elements())
 
 
+# Prosody alone would read its clients slowly; behind the front that is up to the front.
+FAST = 'limits = { c2s = { rate = "10mb/s" } }\n'
+
+
 class SameTests(ProsodyCase):
     """
     The same script, played to Prosody itself and through the front.
     """
 
     hosts = f'Component "rooms.{DOMAIN}" "muc"\n'
-    options = """
-        allow_registration = true
-        limits = { c2s = { rate = "10mb/s" } }
-    """
+    options = "allow_registration = true\n" + FAST
     maxDiff = None
     settings: ClassVar[dict[str, str]] = {"server": "roster-versioning = true"}
 
@@ -103,6 +107,107 @@ class SameTests(ProsodyCase):
         found, wanted = differences(direct, through), expected(TABLE.read_text())
         self.assertEqual(listed(found - wanted), "", "this has no reason in the table")
         self.assertEqual(listed(wanted - found), "", "this is in the table, but not so")
+
+
+class LibraryTests(ProsodyCase):
+    """
+    The same, as clients see it that are not ours.
+    """
+
+    options = FAST
+
+    def accounts(self, program: str) -> tuple[str, str]:
+        """
+        Return two that no other program has.
+        """
+        return f"romeo.{program}", f"juliet.{program}"
+
+    async def play(self, program: str, connect: Callable[[Actor, str, str], None]) -> list[Event]:
+        """
+        Let two clients do what clients do.
+
+        @param connect: Have a client log in with an address and a password.
+        @return: What they reported.
+        """
+        romeo, juliet = self.stage.actor(program), self.stage.actor(program)
+        first, second = (f"{name}@{DOMAIN}/balcony" for name in self.accounts(program))
+        connect(romeo, first, "wrong")
+        await romeo.expect("refused")
+        await romeo.expect("closed")
+        for actor, jid in ((romeo, first), (juliet, second)):
+            connect(actor, jid, PASSWORD)
+            await actor.expect("online")
+            actor.order("fetchRoster")
+            await actor.expect("roster")
+            actor.order("presence")
+            await self.settled(actor)
+        romeo.order("addToRoster", jid=bare(second))
+        await romeo.expect("changed")
+        for one, mine, other, theirs in (
+            (romeo, first, juliet, second),
+            (juliet, second, romeo, first),
+        ):
+            one.order("presence", to=bare(theirs), type="subscribe")
+            await other.expect("presence", type="subscribe")
+            other.order("presence", to=bare(mine), type="subscribed")
+            await one.expect("presence", type="subscribed")
+            await self.settled(one, other)
+        romeo.order("burst", to=second, count=50, size=2000)
+        romeo.order("message", to=f"nobody@{DOMAIN}", body="?")
+        await self.settled(romeo, juliet)
+        juliet.order("close")
+        await juliet.expect("closed")
+        await romeo.expect("presence", **{"from": second, "type": "unavailable"})
+        romeo.order("burst", to=bare(second), count=5)
+        await self.settled(romeo)
+        connect(juliet, second, PASSWORD)
+        await juliet.expect("online")
+        juliet.order("presence")
+        juliet.order("fetchRoster")
+        await juliet.expect("roster")
+        await self.settled(juliet, romeo)
+        juliet.order("close")
+        await juliet.expect("closed")
+        await romeo.expect("presence", **{"from": second, "type": "unavailable"})
+        romeo.order("close")
+        await romeo.expect("closed")
+        return [*romeo.history, *juliet.history]
+
+    async def settled(self, *actors: Actor) -> None:
+        """
+        Wait until clients have got all that there is for them.
+        """
+        for actor in actors:
+            actor.order("ping", to=DOMAIN)
+            await actor.expect("pong")
+
+    async def test_same(self) -> None:
+        """
+        slixmpp, aioxmpp and wokkel report the same with the front as without it, in the
+        same order.
+        """
+        other = ProsodyBackend(options=self.options)
+        self.addCleanup(other.remove)
+        await other.start()
+        for program in ("slix", "aio", "wok"):
+            for name in self.accounts(program):
+                for prosody in (self.prosody, other.prosody):
+                    await deferToThread(prosody.addUser, f"{name}@{DOMAIN}", PASSWORD)
+            direct, through = await gatherResults(
+                [
+                    Deferred.fromCoroutine(self.play(program, connect))
+                    for connect in (
+                        lambda actor, jid, password: self.connectDirectly(
+                            actor, jid, other.prosody, password=password
+                        ),
+                        lambda actor, jid, password: self.stage.connect(
+                            actor, jid, password=password
+                        ),
+                    )
+                ]
+            )
+            self.assertEqual(through, direct)
+            self.assertGreater(len(direct), 80)
 
 
 class TableTests(SynchronousTestCase):
