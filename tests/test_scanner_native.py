@@ -169,7 +169,7 @@ class DifferentialTests(NativeCase):
         for trial in islice(trials(SEED), TRIALS):
             self.compare(trial)
 
-    @settings(max_examples=200)
+    @settings(max_examples=100)
     @given(st.data(), streams(), st.booleans())
     def test_streams(self, data: st.DataObject, stream: Stream, strict: bool) -> None:
         """
