@@ -38,16 +38,18 @@ class Step(Enum):
 
 
 _LISTENER = (
-    "enable the connection manager listener of the server (xmpp.multiplex.socket.active = true"
-    " on port 5262, xmpp.multiplex.ssl.active on port 5263) and check server.address"
+    "enable the connection manager listener of the server (Openfire: xmpp.multiplex.socket.active"
+    " = true on port 5262, xmpp.multiplex.ssl.active on port 5263; Prosody: its module"
+    " connection_manager) and check server.address"
 )
 _PORT = (
     "check that server.address names the connection manager port, 5262, or 5263 with"
     ' security = "tls"'
 )
 _DIGEST = (
-    "compare the secret with xmpp.multiplex.defaultSecret of the server; characters other than"
-    " ASCII may be hashed differently there"
+    "compare the secret with xmpp.multiplex.defaultSecret of Openfire, or with"
+    " connection_manager_secrets of Prosody; characters other than ASCII may be hashed"
+    " differently there"
 )
 _REFUSED = (
     "set xmpp.multiplex.defaultSecret on the server, check that its connection managers are"

@@ -45,6 +45,7 @@ class ConnectTests(DiagnosisTestCase):
         """
         for failure, reason, advice in (
             (error.ConnectionRefusedError(), "h:5262 refuses", "xmpp.multiplex.socket.active"),
+            (error.ConnectionRefusedError(), "h:5262 refuses", "module connection_manager"),
             (error.DNSLookupError("h"), "h cannot be resolved", "DNS"),
             (error.UnknownHostError(), "h cannot be resolved", "DNS"),
             (error.TimeoutError(), "does not answer", "firewalls"),
