@@ -1,12 +1,10 @@
--- What Prosody itself allows in a module, and not a name more.
+-- Prosody's own settings for modules, without what they leave out, and with no name more than is
+-- used.
 std = "lua54c";
 cache = false;
 codes = true;
 max_line_length = 150;
 unused_secondaries = true;
-ignore = {
-	"212/self"; -- methods that need not look at their object
-};
 read_globals = {
 	"prosody";
 	"module._log";

@@ -143,15 +143,15 @@ function leg:ssl_peerverification()
 end
 function leg:port() return self:serverport(); end
 -- The manager does not tell the client's port.
-function leg:clientport() return 0; end
+function leg.clientport() return 0; end
 function leg:serverport() return self._link and self._link:serverport(); end
 function leg:server() return self._link and self._link:server(); end
 -- One client cannot be read slower than the others of its link, nor has it a socket to
 -- tune.  Rates are the manager's business.
-function leg:pause() return nil, "not-implemented"; end
-function leg:resume() return true; end
-function leg:setoption() return true; end
-function leg:setlimit() return true; end
+function leg.pause() return nil, "not-implemented"; end
+function leg.resume() return true; end
+function leg.setoption() return true; end
+function leg.setlimit() return true; end
 
 -- The addresses (XEP-0178) in a verified certificate that belong to host, as user names.
 local function certificate_users(tls, host)
