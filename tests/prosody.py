@@ -371,5 +371,5 @@ class Prosody:
         Register a user.
         """
         said = self.shell(f'user:create("{address}", "{password}")')
-        if "created" not in said:
+        if "created" not in said.lower():
             raise AssertionError(said)

@@ -9,6 +9,7 @@
 local set = require "util.set";
 local st = require "util.stanza";
 local tls = module:require "tls";
+local xpcall = require "util.xpcall".xpcall;
 
 local xmlns_configuration = "http://jabber.org/protocol/connectionmanager";
 local xmlns_stream = "urn:cmanager:stream:0";
@@ -26,7 +27,7 @@ local function imaginary_session(host)
 	return {
 		type = "c2s_unauthed", base_type = "c2s", id = "c2s-connection-manager";
 		host = host, ip = "127.0.0.1", conn = conn, version = 1.0;
-		secure = true, encrypted = true;
+		secure = true, encrypted = true, ssl_cfg = {};
 		log = module._log, send = noop, rawsend = noop, close = noop, reset_stream = noop;
 		filter = function (_, data) return data; end;
 	};
@@ -66,7 +67,9 @@ end
 local function describe(parent, host)
 	local session = imaginary_session(host);
 	local features = st.stanza("stream:features");
-	prosody.hosts[host].events.fire_event("stream-features", { origin = session, features = features });
+	local ok, problem = xpcall(prosody.hosts[host].events.fire_event, debug.traceback,
+		"stream-features", { origin = session, features = features });
+	if not ok then module:log("error", "What %s offers to clients is not known: %s", host, problem); end
 
 	local policy = client_tls(host);
 	if policy ~= "disabled" then

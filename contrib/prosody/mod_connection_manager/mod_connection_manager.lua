@@ -24,6 +24,7 @@ local st = require "util.stanza";
 local timer = require "util.timer";
 local usermanager = require "core.usermanager";
 local xml_escape = st.xml_escape;
+local xpcall = require "util.xpcall".xpcall;
 local create_context = require "core.certmanager".create_context;
 local nameprep = require "util.encodings".stringprep.nameprep;
 local new_xmpp_stream = require "util.xmppstream".new;
@@ -53,7 +54,11 @@ local max_unauthed_links = 64;
 local max_pending_stanzas = 256;
 -- Clients that have left, so that their undelivered messages are still taken back.
 local max_departed, departed_memory = 10000, 60;
+-- Messages of one manager that wait for storage.
+local max_returns = 1000;
 local max_stream_id_bytes = 256;
+-- Below the 32 MiB at which Prosody 13 cuts any connection.
+local default_send_buffer = 16*1024*1024;
 local stop_timeout = 5;
 
 local legacy_error_codes = {
@@ -79,6 +84,11 @@ local c2s_sessions = module:shared("/*/c2s/sessions");
 local getters = { boolean = module.get_option_boolean, number = module.get_option_number, string = module.get_option_string };
 local function option(kind, name, default)
 	return getters[kind](module, "connection_manager_"..name, default);
+end
+
+-- An option of mod_c2s.  Prosody 13 writes "5 minutes" where 0.12 writes 300.
+local function period(name, default)
+	return (module.get_option_period or module.get_option_number)(module, name, default);
 end
 
 local function is_served(host)
@@ -140,7 +150,7 @@ end
 -- Messages that did not arrive
 
 -- Hands a message to what Prosody does where nobody is at home.
-local function store_undelivered(username, host, origin, message)
+local function store(username, host, origin, message)
 	local kind = message.attr.type;
 	if kind == "error" or kind == "headline" or kind == "groupchat" then return; end
 	if message:get_child("result", "urn:xmpp:mam:2")
@@ -158,6 +168,34 @@ local function store_undelivered(username, host, origin, message)
 	end
 end
 
+-- Accounts and storage may be elsewhere, and may be waited for only in a thread.  There is
+-- one for each manager, so that messages are stored in the order in which they came back.
+local function take_back(work)
+	work.manager.returning = work.manager.returning - 1;
+	work.manager.returned = work;
+	store(work.username, work.host, work.origin, work.message);
+	if work.iq then iq_reply(work.link, work.iq); end
+end
+
+local return_callbacks = {};
+function return_callbacks:error(problem)
+	local work = self.data.returned;
+	module:log("error", "Traceback[connection_manager]: %s", problem);
+	if work.iq then iq_reply(work.link, work.iq, "internal-server-error"); end
+end
+
+-- Answers iq, if there is one, when the message is stored.
+local function store_undelivered(manager, username, host, origin, message, link, iq)
+	if manager.returning >= max_returns then
+		module:log("error", "Too many messages of %s wait to be stored; one is lost", manager.name);
+		return iq and iq_reply(link, iq, "resource-constraint");
+	end
+	manager.returning = manager.returning + 1;
+	manager.returns:run({
+		manager = manager, username = username, host = host, origin = origin, message = message, link = link, iq = iq;
+	});
+end
+
 -- Clients
 
 local function select_link(client)
@@ -172,17 +210,39 @@ local function select_link(client)
 end
 
 -- Sends a piece of the client's stream, or keeps it where there is no link.
--- message is what is to be stored if the piece never arrives.
+-- message is what is to be stored if the piece never arrives.  What waits for all clients
+-- of a manager is bounded like what waits on one of its links.
 local function deliver(client, data, message)
 	if client.closed then return nil, "closed"; end
 	-- Headers, footers and white space are the manager's to write.
 	if not data:match("^%s*<[^?/]") or data:match("^%s*<stream:stream[%s>]") then return true; end
 	local link = select_link(client);
 	if link then return link.send(client.route_head..data.."</route>"); end
-	if client.waiting_bytes + #data > option("number", "queue_bytes", 65536) then return nil, "no link"; end
+	local manager = client.manager;
+	if client.waiting_bytes + #data > option("number", "queue_bytes", 65536)
+	or manager.waiting_bytes + #data > option("number", "send_buffer", default_send_buffer) then
+		return nil, "no link";
+	end
 	client.waiting_bytes = client.waiting_bytes + #data;
+	manager.waiting_bytes = manager.waiting_bytes + #data;
 	table.insert(client.waiting, { data = data, message = message and st.clone(message) });
 	return true;
+end
+
+-- Takes what waits for a link away from a client.
+local function take_waiting(client)
+	local waiting = client.waiting;
+	client.manager.waiting_bytes = client.manager.waiting_bytes - client.waiting_bytes;
+	client.waiting, client.waiting_bytes = {}, 0;
+	return waiting;
+end
+
+local function store_pieces(client, pieces)
+	for _, piece in ipairs(pieces) do
+		if piece.message and client.username then
+			store_undelivered(client.manager, client.username, client.host, hosts[client.host], piece.message);
+		end
+	end
 end
 
 local function depart(client)
@@ -202,17 +262,23 @@ local function end_client(client, reason_text)
 	if client.closed then return; end
 	client.closed = true;
 	local session = client.session;
-	client.username, client.host = session.username, session.host or client.host;
+	client.username = session.username or client.username;
 	depart(client);
-	sessionmanager.destroy_session(session, reason_text);
+	local ok, problem = xpcall(sessionmanager.destroy_session, debug.traceback, session, reason_text);
+	if not ok then client.log("error", "Traceback[connection_manager]: %s", problem); end
 	prosody.events.fire_event("c2s-closed", { session = session, conn = client.conn });
-	for _, piece in ipairs(client.waiting) do
-		if piece.message and client.username then
-			store_undelivered(client.username, client.host, hosts[client.host], piece.message);
-		end
-	end
-	client.waiting = {};
+	store_pieces(client, take_waiting(client));
 	forget_manager_if_idle(client.manager);
+end
+
+-- The client of a stream id, if it is still there.
+local function find_client(manager, id)
+	local client = manager.clients[id];
+	if client and client.session.destroyed then
+		end_client(client); -- somebody destroyed the session without closing it
+		return nil;
+	end
+	return client;
 end
 
 -- What session.close() does: tells the manager in every case, and why if there is a why.
@@ -274,6 +340,7 @@ local function process(work)
 			end
 		end
 		core_process_stanza(session, stanza);
+		client.username = session.username or client.username;
 	else
 		prepare_login(client);
 	end
@@ -310,6 +377,7 @@ local function new_client(manager, link, id, host, address)
 	local session = sessionmanager.new_session(conn);
 	client.session, client.log = session, session.log;
 	session.host, session.streamid, session.version = host, id, 1.0;
+	session.ssl_cfg = {}; -- no certificate of ours is shown to the client
 	session.connection_manager = manager.name;
 	session.close = function (_, reason) close_client(client, reason); end;
 	-- The manager opens and restarts streams.
@@ -336,8 +404,7 @@ local function new_client(manager, link, id, host, address)
 	manager.clients[id] = client;
 	manager.count = manager.count + 1;
 	c2s_sessions[conn] = session;
-	-- Prosody 13 writes "5 minutes" where 0.12 writes 300.
-	local timeout = (module.get_option_period or module.get_option_number)(module, "c2s_timeout", 300);
+	local timeout = period("c2s_timeout", 300);
 	if timeout and timeout < math.huge then
 		client.login_timer = timer.add_task(timeout, function ()
 			client.login_timer = nil;
@@ -367,13 +434,22 @@ end
 
 -- Managers
 
+-- Does something to each client of a manager.  What modules raise is one client's affair.
+local function with_clients(manager, act, ...)
+	local all = {};
+	for _, client in pairs(manager.clients) do table.insert(all, client); end
+	for _, client in ipairs(all) do
+		local ok, problem = xpcall(act, debug.traceback, client, ...);
+		if not ok then client.log("error", "Traceback[connection_manager]: %s", problem); end
+	end
+	return all;
+end
+
 -- Ends all sessions of a manager that does not come back.
 local function end_manager(manager, why)
 	if manager.grace_timer then timer.stop(manager.grace_timer); manager.grace_timer = nil; end
-	local all = {};
-	for _, client in pairs(manager.clients) do table.insert(all, client); end
-	if all[1] then module:log("info", "Ending %d sessions of %s: %s", #all, manager.name, why); end
-	for _, client in ipairs(all) do end_client(client, why); end
+	if manager.count > 0 then module:log("info", "Ending %d sessions of %s: %s", manager.count, manager.name, why); end
+	with_clients(manager, end_client, why);
 	forget_manager_if_idle(manager);
 end
 
@@ -392,17 +468,17 @@ local function welcome_back(manager)
 	timer.stop(manager.grace_timer);
 	manager.grace_timer = nil;
 	local asked = now();
-	local all = {};
-	for _, client in pairs(manager.clients) do table.insert(all, client); end
-	for _, client in ipairs(all) do
-		local waiting = client.waiting;
-		client.waiting, client.waiting_bytes = {}, 0;
-		for _, piece in ipairs(waiting) do deliver(client, piece.data, piece.message); end
+	local all = with_clients(manager, function (client)
+		local lost = {};
+		for _, piece in ipairs(take_waiting(client)) do
+			if not deliver(client, piece.data, piece.message) then table.insert(lost, piece); end
+		end
+		store_pieces(client, lost);
 		if client.session.full_jid then
 			client.session.send(st.iq({ type = "get", id = "cm-"..new_id.short(), from = client.host, to = client.session.full_jid })
 				:tag("ping", { xmlns = "urn:xmpp:ping" }):reset());
 		end
-	end
+	end);
 	timer.add_task(option("number", "probe_timeout", 60), function ()
 		for _, client in ipairs(all) do
 			if not client.closed and client.seen < asked and client.session.full_jid then
@@ -415,7 +491,11 @@ end
 local function enter(link)
 	local manager = managers[link.manager_name];
 	if not manager then
-		manager = { name = link.manager_name, links = {}, clients = {}, count = 0, departed = cache.new(max_departed) };
+		manager = {
+			name = link.manager_name, links = {}, clients = {}, count = 0, departed = cache.new(max_departed);
+			waiting_bytes = 0, returning = 0;
+		};
+		manager.returns = async.runner(take_back, return_callbacks, manager);
 		managers[link.manager_name] = manager;
 	end
 	link.manager = manager;
@@ -424,7 +504,11 @@ local function enter(link)
 	return manager;
 end
 
-local function leave(link, cleanly)
+-- A link is of no use any more, though its connection may take minutes to end.
+local function leave(link, problem)
+	if link.type ~= "connection_manager" then return; end
+	link.closing, link.type = true, "connection_manager_destroyed";
+	link.log("info", "Link %s is gone: %s", link.address, problem or "closed");
 	local manager = link.manager;
 	for i, other in ipairs(manager.links) do
 		if other == link then table.remove(manager.links, i); break; end
@@ -432,7 +516,7 @@ local function leave(link, cleanly)
 	if #manager.links > 0 then return; end
 	if manager.count == 0 then return forget_manager_if_idle(manager); end
 	local grace = option("number", "grace", 15);
-	if cleanly or grace <= 0 then return end_manager(manager, "The connection manager has left"); end
+	if link.cleanly or grace <= 0 then return end_manager(manager, "The connection manager has left"); end
 	module:log("warn", "All links of %s are lost; its %d sessions wait %gs for a new one", manager.name, manager.count, grace);
 	manager.grace_timer = timer.add_task(grace, function ()
 		manager.grace_timer = nil;
@@ -449,7 +533,21 @@ local function close_link(link, reason)
 	link.send("</stream:stream>");
 	link.closing = true;
 	link.conn:close();
+	leave(link);
 end
+
+-- How much waits to be written, where the connection can be asked that.
+local function pending_bytes(conn)
+	local buffer = conn.writebuffer;
+	if type(buffer) == "string" then return #buffer; end
+	if type(buffer) ~= "table" then return nil; end
+	if buffer.length then return buffer:length(); end -- Prosody 13
+	local sum = 0;
+	for _, data in ipairs(buffer) do sum = sum + #data; end
+	return sum;
+end
+
+local cut_link; -- forward declaration
 
 local function new_link(conn)
 	local link = { type = "connection_manager_unauthed", conn = conn, notopen = true, seen = now(), unsent = 0 };
@@ -459,11 +557,16 @@ local function new_link(conn)
 	function link.send(data)
 		if link.closing then return nil, "closing"; end
 		data = tostring(data);
+		local limit = option("number", "send_buffer", default_send_buffer);
 		link.unsent = link.unsent + #data;
-		if link.unsent > option("number", "send_buffer", 64*1024*1024) then
+		if link.unsent > limit then
+			-- On a busy link ondrain may not have been called for long.
+			link.unsent = (pending_bytes(conn) or link.unsent - #data) + #data;
+		end
+		if link.unsent > limit then
 			link.log("error", "%s does not read: closing the link", link.address or conn:ip());
 			link.closing = true; -- an error would only wait behind the rest
-			timer.add_task(0, function () conn:close(); end);
+			timer.add_task(0, function () cut_link(link, "the manager does not read"); end);
 			return nil, "full";
 		end
 		return conn:write(data);
@@ -555,9 +658,12 @@ end
 
 -- The secrets a manager may use: its own if it has any, else the common ones.
 local function secrets_of(name)
+	local secrets = module:get_option("connection_manager_secret");
 	local own = module:get_option("connection_manager_secrets");
-	own = type(own) == "table" and own[name];
-	local secrets = own or module:get_option("connection_manager_secret");
+	for key, value in pairs(type(own) == "table" and own or {}) do
+		-- The name has been prepared, as all addresses are.
+		if type(key) == "string" and nameprep(key) == name then secrets = value; end
+	end
 	if type(secrets) ~= "table" then secrets = { secrets }; end
 	return secrets;
 end
@@ -586,7 +692,8 @@ local function handshake(link, element)
 	if starttls_policy() == "required" and not link.secure then
 		return link:close{ condition = "not-authorized", text = "TLS is required" };
 	end
-	if not is_authentic(link, element:get_text():gsub("%s+", ""):lower()) then
+	local digest = (element:get_text() or ""):gsub("%s+", ""):lower();
+	if not is_authentic(link, digest) then
 		link.log("warn", "Wrong secret for connection manager %s, from %s", link.manager_name, link.conn:ip());
 		return link:close("not-authorized");
 	end
@@ -612,7 +719,7 @@ end
 
 function management.create(link, iq, request, action)
 	local manager, id = link.manager, request.attr.id;
-	if manager.clients[id] then return iq_reply(link, iq, "conflict"); end
+	if find_client(manager, id) then return iq_reply(link, iq, "conflict"); end
 	if #id > max_stream_id_bytes then return iq_reply(link, iq, "bad-request", "invalid-payload"); end
 	if manager.count >= option("number", "max_sessions", 100000) then return iq_reply(link, iq, "resource-constraint"); end
 	local description = action:get_child("stream", xmlns_stream);
@@ -644,15 +751,20 @@ function management.create(link, iq, request, action)
 end
 
 function management.close(link, iq, request)
-	local client = link.manager.clients[request.attr.id];
+	local client = find_client(link.manager, request.attr.id);
 	if not client then return iq_reply(link, iq, "item-not-found"); end
 	client.seen = now();
 	iq_reply(link, iq);
 	run(client, { finish = true }); -- behind what the client has sent before
+	if not client.closed and not client.finishing then
+		-- A module is still at work for it, but nobody waits for that for ever.
+		client.finishing = true;
+		timer.add_task(period("c2s_close_timeout", 5), function () end_client(client); end);
+	end
 end
 
 function management.failed(link, iq, request, action)
-	local client, gone = link.manager.clients[request.attr.id], nil;
+	local client, gone = find_client(link.manager, request.attr.id), nil;
 	if not client then
 		gone = link.manager.departed:get(request.attr.id);
 		if not gone or gone.time + departed_memory < now() then return iq_reply(link, iq, "item-not-found"); end
@@ -665,14 +777,14 @@ function management.failed(link, iq, request, action)
 	if username then
 		local to = message.attr.to;
 		if to and jid_bare(to) ~= username.."@"..host then return iq_reply(link, iq, "bad-request", "invalid-payload"); end
-		store_undelivered(username, host, client and client.session or hosts[host], message);
+		return store_undelivered(link.manager, username, host, client and client.session or hosts[host], message, link, iq);
 	end
 	iq_reply(link, iq);
 end
 
 -- urn:cmanager:tls:0: the client was announced before its TLS was there.
 function management.tls(link, iq, request, action)
-	local client = link.manager.clients[request.attr.id];
+	local client = find_client(link.manager, request.attr.id);
 	if not client then return iq_reply(link, iq, "item-not-found"); end
 	local found = action.attr.xmlns == tls.xmlns and not client.tls and client.session.type == "c2s_unauthed" and tls.parse(action);
 	if not found then return iq_reply(link, iq, "bad-request", "invalid-payload"); end
@@ -705,11 +817,7 @@ local function process_route(link, route)
 	if route.attr.type == "error" then return; end
 	local id = route.attr.streamid;
 	if not id or id == "" then return route_error(link, route, "bad-request", "id-required"); end
-	local client = link.manager.clients[id];
-	if client and client.session.destroyed then
-		end_client(client); -- somebody destroyed the session without closing it
-		client = nil;
-	end
+	local client = find_client(link.manager, id);
 	if not client then return route_error(link, route, "item-not-found"); end
 	local stanza = route.tags[1];
 	if not stanza or route.tags[2] then return route_error(link, route, "bad-request", "invalid-payload"); end
@@ -724,8 +832,7 @@ local function process_route(link, route)
 	if stanza then run(client, { stanza = stanza, link = link, route = route }); end
 end
 
-function link_streams.handlestanza(link, element)
-	if link.closing then return; end
+local function process_element(link, element)
 	local name, xmlns = element.name, element.attr.xmlns;
 	if link.type ~= "connection_manager" then
 		if name == "handshake" and not xmlns then return handshake(link, element); end
@@ -743,6 +850,18 @@ function link_streams.handlestanza(link, element)
 		link.log("warn", "The manager sent something unknown: %s", element:top_tag());
 		link:close("unsupported-stanza-type");
 	end
+end
+
+-- What modules raise is one request's affair: the parser must not learn of it, for it
+-- would read nothing from then on.
+function link_streams.handlestanza(link, element)
+	if link.closing then return; end
+	local ok, problem = xpcall(process_element, debug.traceback, link, element);
+	if ok then return; end
+	link.log("error", "Traceback[connection_manager]: %s", problem);
+	if element.name == "route" then return route_error(link, element, "internal-server-error"); end
+	if element.name == "iq" then return iq_reply(link, element, "internal-server-error"); end
+	link:close("internal-server-error");
 end
 
 -- The port
@@ -793,14 +912,16 @@ function listener.ondisconnect(conn, problem)
 	if not link then return; end
 	links[conn] = nil;
 	if on_last_link_gone and not next(links) then on_last_link_gone(); end
-	local was_ready = link.type == "connection_manager";
-	link.closing, link.type = true, "connection_manager_destroyed";
-	if was_ready then
-		link.log("info", "Link %s is gone: %s", link.address, problem or "closed");
-		leave(link, link.cleanly);
-	else
-		unauthed_links = unauthed_links - 1;
-	end
+	link.closing = true;
+	if not link.manager then unauthed_links = unauthed_links - 1; end
+	leave(link, problem);
+end
+
+-- Ends a connection at once, whatever waits on it.
+function cut_link(link, problem)
+	listener.ondisconnect(link.conn, problem);
+	local cut = link.conn.destroy or link.conn.force_close or link.conn.close;
+	cut(link.conn);
 end
 
 -- One look at all links: a space to keep each alive, an end for those that are dead.
@@ -836,9 +957,7 @@ end
 
 local function stop(reason)
 	for _, manager in pairs(managers) do
-		local all = {};
-		for _, client in pairs(manager.clients) do table.insert(all, client); end
-		for _, client in ipairs(all) do close_client(client, reason); end
+		with_clients(manager, close_client, reason);
 	end
 	local found = {};
 	for _, link in pairs(links) do table.insert(found, link); end
@@ -849,11 +968,9 @@ module:hook("config-reloaded", schedule_push, -10);
 module:hook("host-activated", schedule_push, -10);
 module:hook("host-deactivated", function (host)
 	for _, manager in pairs(managers) do
-		local all = {};
-		for _, client in pairs(manager.clients) do
-			if client.host == host then table.insert(all, client); end
-		end
-		for _, client in ipairs(all) do close_client(client, { condition = "host-gone" }); end
+		with_clients(manager, function (client)
+			if client.host == host then close_client(client, { condition = "host-gone" }); end
+		end);
 	end
 	schedule_push();
 end);
@@ -889,9 +1006,6 @@ module:provides("net", {
 	private = true;
 	listener = listener;
 	default_port = 5262;
-	multiplex = {
-		pattern = "^<.*:stream.*%sxmlns%s*=%s*(['\"])jabber:connectionmanager%1.*>";
-	};
 });
 
 module:provides("net", {

@@ -41,7 +41,7 @@ local function parse_certificate(element)
 		verified = element.attr.verified == "true" or element.attr.verified == "1";
 		problem = element.attr.problem;
 	};
-	local text = element:get_text():gsub("%s+", "");
+	local text = (element:get_text() or ""):gsub("%s+", "");
 	if text ~= "" then
 		local der = base64.decode(text);
 		if not der then return nil, "a certificate that is not base64"; end
@@ -67,7 +67,7 @@ local function parse(element)
 		bindings = {};
 	};
 	for child in element:childtags("channel-binding") do
-		local data = base64.decode((child:get_text():gsub("%s+", "")));
+		local data = base64.decode(((child:get_text() or ""):gsub("%s+", "")));
 		if not data or data == "" or #data > max_binding_bytes then return nil, "channel binding data that is not base64"; end
 		-- Types of the future are passed over: nobody here could ask for them.
 		if is_binding_type[child.attr.type] then found.bindings[child.attr.type] = data; end
