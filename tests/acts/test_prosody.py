@@ -239,6 +239,9 @@ class ContactTests(ServerCase):
     Who knows whom.
     """
 
+    # What 0.12 does in any case, and 13 only so.
+    options = "bounce_blocked_messages = true\n"
+
     async def test_rosterPushes(self) -> None:
         """
         A change of the roster is pushed to both clients that have asked for it.

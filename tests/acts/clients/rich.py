@@ -12,7 +12,7 @@ Its happenings beyond those of L{tests.acts.clients.player}:
   - C{occupant}: C{from}, C{type} of presence in a room.
   - C{said}: C{from}, C{body} in a room.
   - C{carbon}: C{way} (C{sent} or C{received}), C{from}, C{to}, C{body}.
-  - C{archive}: C{pages}, each a list of bodies; C{total}, by the server's count.
+  - C{archive}: C{pages}, each a list of bodies.
   - C{published}, and then C{avatar} at contacts: C{from}, C{id}.
   - C{picture}: C{id}, of the bytes that came; C{size} of them.
   - C{blocked}, C{unblocked}: C{items}, bare JIDs, of a push.
@@ -139,15 +139,13 @@ class RichPlayer(SlixPlayer):
 
         async def fetch() -> None:
             pages: list[list[str]] = []
-            total = None
             request = self.client["xep_0313"].retrieve(iterator=True, rsm={"max": size})
             async for page in request:
-                total = int(page["mam_fin"]["rsm"]["count"])
                 forwarded = [m["mam_result"]["forwarded"]["stanza"] for m in page["mam"]["results"]]
                 pages.append([message["body"] for message in forwarded])
                 if len(pages) == limit:
                     break
-            self.tell("archive", pages=pages, total=total)
+            self.tell("archive", pages=pages)
 
         self.later(fetch())
 
