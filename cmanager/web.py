@@ -273,14 +273,28 @@ class Channel(http.HTTPChannel):
         super().__init__()  # type: ignore[no-untyped-call]  # Twisted's
         self.site = site
         self.callLater = callLater  # type: ignore[method-assign]  # as Twisted's factory does
-        self.timeOut = KEEP_ALIVE_SECONDS  # type: ignore[assignment]  # any number
+        self.timeOut = site.requestSeconds  # type: ignore[assignment]  # any number
 
     def rawDataReceived(self, data: bytes) -> None:
         """
-        A body, or what comes behind it.
+        A body, or what comes behind a request that has no answer yet.
         """
-        self._isHasty = self._isHasty or self._handlingRequest
-        super().rawDataReceived(data)
+        if not self._handlingRequest:
+            super().rawDataReceived(data)
+            return
+        self._isHasty = True
+        # Twisted counts all pieces again with each, and reads on where an answer of before
+        # waits to be sent.
+        self._dataBuffer = [b"".join((*self._dataBuffer, data))]
+        if len(self._dataBuffer[0]) > self._optimisticEagerReadSize:
+            self.transport.pauseProducing()
+
+    def clearLineBuffer(self) -> bytes:
+        """
+        See L{cmanager.httptransport.Channel}.  What comes behind a body waits elsewhere.
+        """
+        behind, self._dataBuffer = self._dataBuffer, []
+        return b"".join((super().clearLineBuffer(), *behind))  # type: ignore[no-untyped-call]  # Twisted's
 
     def _finishRequestBody(self, data: bytes) -> None:
         """
@@ -351,8 +365,14 @@ class Channel(http.HTTPChannel):
         A header.
         """
         name, _, value = line.partition(b":")
-        if name.lower() == b"content-length" and len(value.strip()) > MAX_LENGTH_DIGITS:
+        name, value = name.lower(), value.strip()
+        if name == b"content-length" and len(value) > MAX_LENGTH_DIGITS:
             self.refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+            return False
+        if name == b"transfer-encoding" and value.lower() != b"chunked":
+            # Twisted skips "identity", which RFC 9112 section 6.1 knows no more: whoever
+            # stands before us may take the same request for another.
+            self.refuse(HTTPStatus.BAD_REQUEST)
             return False
         isGood: bool = super().headerReceived(line)  # type: ignore[no-untyped-call]  # Twisted's
         return isGood

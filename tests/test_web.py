@@ -238,6 +238,18 @@ class WebCase(TestCase):
         self.pass_(6)
         self.assertTrue(self.transport.disconnecting)
 
+    def fill(self) -> None:
+        """
+        Let the transport be full from the next write on.
+        """
+        write = self.transport.write
+
+        def full(data: bytes) -> None:
+            write(data)
+            self.transport.producer.pauseProducing()
+
+        self.transport.write = full  # type: ignore[method-assign]  # this one only
+
     def pass_(self, seconds: int) -> None:
         """
         Let time pass.
@@ -498,14 +510,7 @@ class SequelTests(WebCase):
             self.ask(b"GET /echo")
             sequel = self.follow()
             if isFull:
-                self.transport.producer.pauseProducing()
-                write = self.transport.write
-
-                def full(data: bytes, write: Any = write) -> None:
-                    write(data)
-                    self.transport.producer.pauseProducing()
-
-                self.transport.write = full  # type: ignore[method-assign]  # this one only
+                self.fill()
                 self.http.write(b"x")
             self.lose()
             self.assertEqual(sequel.heard, ["lost"] if isFull else [])
@@ -737,6 +742,37 @@ class BoundTests(WebCase):
         self.assertEqual(self.transport.producerState, "paused")
         self.assertEqual(len(self.site.echo.requests), 1)
 
+    def test_pipelinedUnread(self) -> None:
+        """
+        So it is where the client has not taken the answer before; once it has both, all is
+        read on.
+        """
+        request = b"GET /echo HTTP/1.1\r\n" + HOST + b"\r\n"
+        self.fill()
+        self.receive(request)
+        self.site.echo.isLate = True
+        self.receive(request, *[b"GET /nothing HTTP/1.1\r\n" + HOST + b"\r\n"] * 500)
+        self.assertEqual(self.transport.producerState, "paused")
+        del self.transport.write
+        self.transport.producer.resumeProducing()
+        self.assertEqual(self.transport.producerState, "paused")
+        self.site.echo.requests[-1].complete(b"")
+        self.assertEqual(self.transport.producerState, "producing")
+        self.assertEqual([r.code for r in self.got()], [200, 200] + [404] * 500)
+
+    def test_pipelinedPieces(self) -> None:
+        """
+        What waits behind a request is kept in one piece, in however many it came.
+        """
+        self.site.echo.isLate = True
+        head = b"GET /echo HTTP/1.1\r\n" + HOST
+        self.receive(head + b"\r\n", *[bytes([byte]) for byte in head])
+        self.assertEqual(self.channel._dataBuffer, [head])
+        self.site.echo.isLate = False
+        self.site.echo.requests[0].complete(b"")
+        self.receive(b"\r\n")
+        self.assertEqual([r.body for r in self.got()], [b"", b"echo "])
+
 
 class RefusalTests(WebCase):
     """
@@ -764,6 +800,7 @@ class RefusalTests(WebCase):
             + HOST
             + b"Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
             b"POST /echo HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: gzip\r\n\r\n",
+            b"POST /echo HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: identity\r\n\r\n",
             b"POST /echo HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\r\nx\r\n",
         ):
             self.connect()
@@ -848,10 +885,14 @@ class TimeTests(WebCase):
 
     def test_idle(self) -> None:
         """
-        Without a request it is closed, before the first and between others.
+        Without a request it is closed: before the first as soon as that has to be there, and
+        later between others.
         """
-        self.pass_(int(KEEP_ALIVE_SECONDS) - 1)
+        self.pass_(59)
         self.assertFalse(self.transport.disconnecting)
+        self.pass_(2)
+        self.assertTrue(self.transport.disconnecting)
+        self.connect()
         self.ask(b"GET /echo")
         self.pass_(int(KEEP_ALIVE_SECONDS) - 1)
         self.assertFalse(self.transport.disconnecting)
@@ -862,7 +903,7 @@ class TimeTests(WebCase):
         """
         A request has to be there in time from its first byte on, however it trickles.
         """
-        self.pass_(80)
+        self.pass_(50)
         request = b"GET /echo HTTP/1.1\r\n" + HOST + b"x: " + b"y" * 100
         for n in range(59):
             self.receive(request[n : n + 1])
@@ -948,9 +989,11 @@ class TakeOverTests(WebCase):
         A client that sends more than the request, before it has an answer, gets one of
         its own, and the connection closes.
         """
-        self.receive(b"GET /taker HTTP/1.1\r\n" + HOST + b"\r\n\x81")
-        (response,) = self.got()
-        self.assertEqual(response.code, 400)
-        self.assertEqual(response.headers[b"connection"], b"close")
-        self.assertTrue(self.transport.disconnecting)
-        self.assertEqual(self.site.taker.arrivals, [])
+        for end in (b"", b"Transfer-Encoding: chunked\r\n\r\n0\r\n"):
+            self.connect()
+            self.receive(b"GET /taker HTTP/1.1\r\n" + HOST + end + b"\r\n\x81")
+            (response,) = self.got()
+            self.assertEqual(response.code, 400)
+            self.assertEqual(response.headers[b"connection"], b"close")
+            self.assertTrue(self.transport.disconnecting)
+            self.assertEqual(self.site.taker.arrivals, [])
