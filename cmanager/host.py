@@ -31,7 +31,10 @@ STRENGTH = (
     "GSSAPI",
     "DIGEST-MD5",
     "CRAM-MD5",
+    "OAUTHBEARER",
+    "X-OAUTH2",
     "PLAIN",
+    "LOGIN",
     "JIVE-SHAREDSECRET",
     "ANONYMOUS",
 )
@@ -41,7 +44,7 @@ C{-PLUS} goes right before the same without.  The server's order is that of a Ja
 C{HashSet}.
 """
 
-CLEAR_TEXT = frozenset({"PLAIN", "JIVE-SHAREDSECRET"})
+CLEAR_TEXT = frozenset({"OAUTHBEARER", "X-OAUTH2", "PLAIN", "LOGIN", "JIVE-SHAREDSECRET"})
 """
 Mechanisms that show a secret to whoever reads the stream.
 """

@@ -39,12 +39,13 @@ class OfferTests(SynchronousTestCase):
 
     def test_clearText(self) -> None:
         """
-        Without TLS nothing is offered that shows a password.
+        Without TLS nothing is offered that shows a password, or a token that takes its
+        place.
         """
-        offer = Offer.fromConfiguration(
-            Configuration(mechanisms=("PLAIN", "JIVE-SHAREDSECRET", "SCRAM-SHA-1")), None
-        )
+        secrets = ("OAUTHBEARER", "X-OAUTH2", "PLAIN", "LOGIN", "JIVE-SHAREDSECRET")
+        offer = Offer.fromConfiguration(Configuration(mechanisms=(*secrets, "SCRAM-SHA-1")), None)
         self.assertEqual(offer.openMechanisms, ("SCRAM-SHA-1",))
+        self.assertEqual(offer.mechanisms, ("SCRAM-SHA-1", *secrets))
 
     def test_silence(self) -> None:
         """
