@@ -867,6 +867,11 @@ class LoginTests(ModuleTestCase):
         peer.plain(stream, user)
         self.assertEqual((await peer.routed(stream)).tag, f"{SASL}success")
 
+        stream = await peer.create(extension="")
+        peer.plain(stream, user)
+        self.assertEqual((await peer.routed(stream)).tag, f"{SASL}failure")
+        self.assertEqual(condition(await peer.ask(stream, PLAIN_TLS))[2], "bad-request")
+
     async def test_scram(self) -> None:
         """
         SCRAM logs in.

@@ -786,7 +786,8 @@ end
 function management.tls(link, iq, request, action)
 	local client = find_client(link.manager, request.attr.id);
 	if not client then return iq_reply(link, iq, "item-not-found"); end
-	local found = action.attr.xmlns == tls.xmlns and not client.tls and client.session.type == "c2s_unauthed" and tls.parse(action);
+	local found = action.attr.xmlns == tls.xmlns and not client.tls and not client.has_begun
+		and client.session.type == "c2s_unauthed" and tls.parse(action);
 	if not found then return iq_reply(link, iq, "bad-request", "invalid-payload"); end
 	encrypt(client, found);
 	iq_reply(link, iq);
@@ -827,6 +828,7 @@ local function process_route(link, route)
 	if not (not xmlns and routable[stanza.name] or xmlns == xmlns_sasl and routable_sasl[stanza.name]) then
 		return route_error(link, route, "bad-request", "unknown-stanza");
 	end
+	client.has_begun = client.has_begun or xmlns == xmlns_sasl;
 	stanza.attr["xml:lang"] = stanza.attr["xml:lang"] or client.lang;
 	stanza = client.session.filter("stanzas/in", stanza);
 	if stanza then run(client, { stanza = stanza, link = link, route = route }); end
