@@ -34,6 +34,12 @@ from cmanager.limits import TokenBucket, peerAddress
 from cmanager.records import Records
 from cmanager.wheel import Timer
 
+STALL_SECONDS = 60.0
+"""
+How long a client may take nothing of what there still is for it, where the connection ends
+behind that.
+"""
+
 
 class Channel(Structural):
     """
@@ -234,6 +240,8 @@ class HTTPTransport(Protocol):
     def _writable(self) -> None:
         self._outbox.writable()
         if self.disconnecting:
+            if self._timer is not None and not self._isLingering:
+                self._timer.reset(STALL_SECONDS)
             self._endIfDone()
         else:
             self._tell()
@@ -266,12 +274,12 @@ class HTTPTransport(Protocol):
 
     def loseConnection(self) -> None:
         """
-        Close once all has been sent, or it takes too long.
+        Close once all has been sent, or the client takes no more of it.
         """
         if self.disconnecting or self._isOver:
             return
         self.disconnecting = True
-        self._setTimer(self.abortConnection)
+        self._setTimer(self.abortConnection, STALL_SECONDS)
         self._endIfDone()
 
     def linger(self) -> None:
@@ -321,16 +329,20 @@ class HTTPTransport(Protocol):
         self._isOver = self.disconnecting = True
         self._intake.stop()
 
-    def _setTimer(self, function: Callable[[], object] | None) -> None:
+    def _setTimer(
+        self, function: Callable[[], object] | None, seconds: float | None = None
+    ) -> None:
         """
         Call C{function}, and none of before, unless the connection goes in time.
+
+        @param seconds: Unless it is C{closeTimeout}.
         """
         if self._timer is not None:
             self._timer.cancel()
         self._timer = None
         if function is not None:
             hub = self._origin.hub
-            self._timer = hub.wheel.schedule(hub.settings.closeTimeout, function)
+            self._timer = hub.wheel.schedule(seconds or hub.settings.closeTimeout, function)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """
