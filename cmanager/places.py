@@ -19,13 +19,8 @@ from twisted.web.server import NOT_DONE_YET
 from cmanager.arrival import Arrival, Origin
 from cmanager.discovery import HOST_META, HOST_META_JSON, hostMeta, hostMetaJSON
 from cmanager.proxied import Networks
-from cmanager.upgrade import UpgradeRequest, refusalFor
+from cmanager.upgrade import ANY, UpgradeRequest, refusalFor
 from cmanager.web import Request
-
-ANY = "*"
-"""
-Among origins: pages from everywhere.
-"""
 
 PREFLIGHT_SECONDS = 86400
 

@@ -22,6 +22,11 @@ from wsproto.utilities import generate_accept_token
 SUBPROTOCOL = "xmpp"
 VERSION = b"13"
 
+ANY = "*"
+"""
+Among origins: pages from everywhere.
+"""
+
 # 16 bytes in Base64; of the last character only the upper two bits count.
 _KEY = re.compile(rb"[A-Za-z0-9+/]{21}[AQgw]==")
 _ACCEPTED = (
@@ -101,14 +106,14 @@ def refusalFor(request: UpgradeRequest, origins: Sequence[str]) -> Refusal | Non
     Tell why a request is not granted; L{None} if it is.
 
     @param origins: Where pages that connect may come from, like
-        C{"https://chat.example.org"}, in lower case; C{"*"} is everywhere.  Who is no
+        C{"https://chat.example.org"}, in lower case, or L{ANY}.  Who is no
         browser does not say where it comes from, and is not asked.
     """
     versions = request.values(b"sec-websocket-version")
     if versions and versions != [VERSION]:
         return Refusal(HTTPStatus.UPGRADE_REQUIRED, "WebSocket of version 13 is spoken here.")
     allowed = {origin.encode() for origin in origins}
-    if b"*" not in allowed and not allowed.issuperset(
+    if ANY not in origins and not allowed.issuperset(
         origin.lower() for origin in request.values(b"origin")
     ):
         return Refusal(HTTPStatus.FORBIDDEN, "Pages from there must not connect here.")

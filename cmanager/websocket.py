@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from attrs import evolve
+
 from cmanager.errors import StreamError
 from cmanager.excerpt import selfContained
 from cmanager.framed import CLOSE, Messages, closeFor, openElement
@@ -28,10 +30,11 @@ from cmanager.frames import (
 from cmanager.scanner import Closed, Event, Opened
 from cmanager.stanza import StreamHeader, streamErrorText
 from cmanager.stream import ClientStream
-from cmanager.upgrade import Refusal, UpgradeRequest, accepted, refusalFor
+from cmanager.upgrade import ANY, Refusal, UpgradeRequest, accepted, refusalFor
 
 if TYPE_CHECKING:
     from cmanager.arrival import Arrival, Origin
+    from cmanager.clienttls import ClientTLS
 
 __all__ = ["Refusal", "UpgradeRequest", "WebSocketStream", "refusalFor"]
 
@@ -63,6 +66,7 @@ class WebSocketStream(ClientStream):
         self._refusal = refusalFor(request, origin.listener.origins)
         if self._refusal is None:
             self._greeting = accepted(request)
+        self._isAnyPage = ANY in origin.listener.origins and bool(request.values(b"origin"))
         self._keepalive = origin.listener.ping
         self._frames = Frames(self._limit)
         self._messages = Messages(self._limit, self._settings)
@@ -84,6 +88,14 @@ class WebSocketStream(ClientStream):
         header = openElement(StreamHeader(id="refused", from_=None))
         last = self._framed(streamErrorText(error)) + textFrame(CLOSE) + closeFrame(NORMAL)
         return self._greeting + textFrame(header) + last
+
+    def tlsFacts(self) -> ClientTLS | None:
+        """
+        See L{IClientStream.tlsFacts}.  A browser shows its user's certificate on behalf of
+        whatever page asks: that it was shown means nothing where all pages may come.
+        """
+        facts = super().tlsFacts()
+        return evolve(facts, certificate=None) if facts and self._isAnyPage else facts
 
     # Reading
 

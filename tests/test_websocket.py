@@ -14,6 +14,7 @@ from attrs import evolve
 from twisted.internet.address import IPv4Address
 
 from cmanager.arrival import Arrival
+from cmanager.clienttls import ClientCertificate, ClientTLS
 from cmanager.errors import StreamError
 from cmanager.framed import CLOSE, NS_FRAMING
 from cmanager.records import Records
@@ -186,6 +187,18 @@ class WebSocketCase(StreamCase):
         self.session = self.hub.sessions[-1]
 
 
+class CertifiedRecords(Records):
+    """
+    TLS with a client that has shown a certificate.
+    """
+
+    def description(self) -> ClientTLS:
+        """
+        See L{Records.description}.
+        """
+        return ClientTLS(alpn="http/1.1", certificate=ClientCertificate("00", isVerified=True))
+
+
 class HandshakeTests(WebSocketCase):
     """
     The answer to the request.
@@ -242,6 +255,27 @@ class HandshakeTests(WebSocketCase):
         self.assertTrue(self.stream.secure)
         self.assertEqual(self.stream.peer, "203.0.113.5")
         self.assertIsNone(self.stream.tlsFacts())
+
+    def test_certificate(self) -> None:
+        """
+        A certificate that a browser has shown for a page counts where the listener names
+        whose pages may come; that of who is no browser counts anyhow.
+        """
+        listener = self.stream.origin.listener
+        for origins, page, counts in (
+            (("*",), None, True),
+            (("*",), b"https://a.example", False),
+            (("https://a.example",), b"https://a.example", True),
+        ):
+            origin: Any = Origin(self.clock, evolve(listener, origins=origins), self.hub)
+            records = CertifiedRecords(self.hub.tls.creator().serverConnectionForTLS(None))
+            request = UpgradeRequest(b"/ws", headers(origin=page))
+            stream = WebSocketStream(origin, Arrival(records=records), request)
+            stream.makeConnection(Transport())
+            facts = stream.tlsFacts()
+            assert facts is not None
+            self.assertEqual((facts.certificate is not None, facts.alpn), (counts, "http/1.1"))
+            stream.connectionLost()
 
     def test_noStartTLS(self) -> None:
         """
