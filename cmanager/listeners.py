@@ -19,6 +19,7 @@ from zope.interface import implementer
 from cmanager.arrival import Arrival
 from cmanager.door import HTTP_1_1, Door, Enter, Ways
 from cmanager.files import Files
+from cmanager.httpbind import BOSHPlace
 from cmanager.httptransport import HTTPTransport
 from cmanager.interfaces import IListener
 from cmanager.places import Place, Places, WebSocketPlace, hostMetaPlaces
@@ -75,6 +76,8 @@ class WebFactory(Factory):
         places: dict[str, Place] = {}
         if listener.websocket:
             places[listener.websocket] = WebSocketPlace(self, WebSocketStream)
+        if listener.bosh:
+            places[listener.bosh] = BOSHPlace(self)
         if self.hub.webURLs:
             places |= hostMetaPlaces(self.hub.webURLs)
         return places

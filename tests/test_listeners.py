@@ -24,6 +24,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 from zope.interface.verify import verifyObject
 
+from cmanager.body import NS_BODY
 from cmanager.door import HTTP_1_1
 from cmanager.errors import ConfigError
 from cmanager.interfaces import IListener
@@ -31,11 +32,13 @@ from cmanager.limits import Refused
 from cmanager.listeners import AnyListener, HTTPListener, HTTPSListener
 from cmanager.settings import LimitSettings, ListenerSettings, TLSSettings
 from cmanager.tls import XMPP_CLIENT, CertificateStore
+from tests.bosh import post
 from tests.suite import HEADER, Hub, Transport, storeIn
 from tests.test_records import TLSClient
 from tests.test_web import Response, responses
 from tests.websockets import Judge, headers, text
 
+NS = NS_BODY.encode()
 CLIENT = "192.0.2.1"
 PROXY = "198.51.100.9"
 OPEN = b"<open xmlns='urn:ietf:params:xml:ns:xmpp-framing' to='a.example' version='1.0'/>"
@@ -219,6 +222,28 @@ class AnyTests(ListenerCase):
             self.assertIn(b"101", judge.response)
             self.assertEqual(len(judge.frames), 1)
 
+    def test_bosh(self) -> None:
+        """
+        BOSH, in TLS and without.  A session goes on by whatever listener a request comes in.
+        """
+        self.connect()
+        client = self.secure(HTTP_1_1)
+        self.receive(client.send(post(b"<body xmlns='%s' rid='1' to='a.example'/>" % NS)))
+        session = self.hub.sessions[0]
+        self.assertEqual((session.stream.transportName, session.stream.secure), ("bosh", True))
+        self.assertEqual(session.seen, [("opened", "a.example")])
+        self.connect(bosh="/x")
+        client = self.secure()
+        last = b"<body xmlns='%s' rid='2' sid='%s' type='terminate'/>"
+        data = last % (NS, session.stream.sid.encode())
+        self.receive(client.send(post(data, path="/x")))
+        self.assertEqual(session.seen[1:], [("closed", None), ("transportLost", None)])
+        client.exchange(self.sent())
+        self.assertIn(b'type="terminate"', client.received)
+        self.connect()
+        self.receive(post(b"<body xmlns='%s' rid='1'/>" % NS))
+        self.assertFalse(self.hub.sessions[-1].stream.secure)
+
     def test_clearWebSocket(self) -> None:
         """
         WebSocket without TLS, which is not taken for more than it is.
@@ -281,6 +306,15 @@ class PathTests(ListenerCase):
         self.assertEqual(self.code(b"/ws", websocket="/x"), 404)
         self.assertEqual(self.code(b"/ws", websocket=""), 404)
         self.assertEqual(self.code(b"/", websocket="", bosh=""), 404)
+
+    def test_bosh(self) -> None:
+        """
+        So is BOSH.
+        """
+        self.assertEqual(self.code(b"/http-bind"), 405)
+        self.assertEqual(self.code(b"/x", bosh="/x"), 405)
+        self.assertEqual(self.code(b"/http-bind", bosh="/x"), 404)
+        self.assertEqual(self.code(b"/http-bind", bosh=""), 404)
 
     def test_hostMeta(self) -> None:
         """
