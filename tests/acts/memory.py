@@ -37,9 +37,10 @@ from cmanager.settings import (
     StartTLS,
     TLSSettings,
 )
-from cmanager.stanza import NS_BIND, NS_SASL
+from cmanager.stanza import FOOTER, NS_BIND, NS_SASL
 from cmanager.tcp import TCPFactory
 from cmanager.tls import CertificateStore
+from tests.bosh import BOSHWay
 from tests.certificates import authority
 from tests.hostile import DOMAIN, HEADER
 from tests.judge import LinkJudge
@@ -144,6 +145,9 @@ class Stage:
             secret=SECRET,
             security=Security.PLAIN,
             links=1,
+            # Nothing goes up but what clients bring about.
+            heartbeat=3600,
+            deadAfter=7200,
         )
         many = 1_000_000
         self.settings = Settings(
@@ -222,22 +226,44 @@ class Client:
     @ivar way: The way it comes by.
     """
 
+    way: TCPWay
+
     def __init__(self, stage: Stage, makeWay: type[TCPWay] = TCPWay) -> None:
         self.stage = stage
         self.wire = Wire()
         self.way = makeWay()
-        self.stream = self.way.stream(stage.factory)
+        self.connect()
+        self.take()
+
+    def connect(self) -> None:
+        """
+        Connect.
+        """
+        self.stream = self.way.stream(self.stage.factory)
         self.stream.makeConnection(self.wire)
         if self.way.tls is not None:
             self.stream.dataReceived(self.way.tls.exchange())
-        self.take()
+
+    @property
+    def id(self) -> str:
+        """
+        The id of its stream.
+        """
+        assert self.stream.session is not None, "it is not over"
+        return self.stream.session.id
+
+    def arrive(self, data: bytes) -> None:
+        """
+        Have bytes come over the wire.
+        """
+        self.stream.dataReceived(data)
 
     def send(self, *reads: bytes) -> bytes:
         """
         Have bytes come over the wire, one read each, and return the answer.
         """
         for data in reads:
-            self.stream.dataReceived(data)
+            self.arrive(data)
         self.stage.pump()
         return self.take()
 
@@ -293,3 +319,68 @@ class Client:
         """
         self.stream.connectionLost(Failure(ConnectionDone()))
         self.stage.pump()
+
+
+class BOSHClient(Client):
+    """
+    One that has no wire of its own.
+    """
+
+    way: BOSHWay
+
+    def __init__(
+        self, stage: Stage, makeWay: type[TCPWay] = BOSHWay, *, isRude: bool = True
+    ) -> None:
+        """
+        @param isRude: It goes without a word, which takes its time to be noticed.
+        """
+        super().__init__(stage, makeWay)
+        self.isRude = isRude
+
+    def connect(self) -> None:
+        """
+        See L{Client}.  There is no stream before the header.
+        """
+        self.way.visit(self.stage.factory)
+
+    @property
+    def id(self) -> str:
+        """
+        See L{Client}.
+        """
+        ours = self.way.ours
+        assert ours is not None, "it has come, and is not over"
+        assert ours.session is not None, "likewise"
+        return ours.session.id
+
+    def arrive(self, data: bytes) -> None:
+        """
+        See L{Client}.
+        """
+        self.way.arrive(data)
+
+    def take(self) -> bytes:
+        """
+        See L{Client}.  It always asks for more.
+        """
+        return self.way.told(self.stage.pump)
+
+    def drop(self) -> None:
+        """
+        See L{Client}.  It has gone when it has not come back.
+        """
+        if not self.isRude:
+            if self.way.ours is not None:
+                self.say(FOOTER)
+            self.way.lose()
+            return
+        self.way.lose()
+        self.stage.clock.pump([1.0] * (self.stage.settings.bosh.inactivity + 1))
+        self.stage.pump()
+
+
+def clientFor(stage: Stage, makeWay: type[TCPWay]) -> Client:
+    """
+    Let a client come by a way.
+    """
+    return (BOSHClient if issubclass(makeWay, BOSHWay) else Client)(stage, makeWay)

@@ -14,7 +14,8 @@ from typing import ClassVar
 from twisted.trial.unittest import SynchronousTestCase
 
 from cmanager.stanza import FOOTER
-from tests.acts.memory import Client, Stage
+from tests.acts.memory import Client, Stage, clientFor
+from tests.bosh import BareBOSHWay, BOSHWay, SecureBOSHWay
 from tests.hostile import DOMAIN, SEEDS
 from tests.ways import SecureWebSocketWay, TCPWay, TLSWay, WebSocketWay
 
@@ -39,7 +40,14 @@ class LinkTests(SynchronousTestCase):
     Romeo says the same by each way.
     """
 
-    WAYS: ClassVar = (TLSWay, WebSocketWay, SecureWebSocketWay)
+    WAYS: ClassVar = (
+        TLSWay,
+        WebSocketWay,
+        SecureWebSocketWay,
+        BOSHWay,
+        BareBOSHWay,
+        SecureBOSHWay,
+    )
 
     def said(self, makeWay: type[TCPWay], *, isRude: bool) -> tuple[bytes, list[bytes]]:
         """
@@ -53,19 +61,17 @@ class LinkTests(SynchronousTestCase):
         juliet = Client(stage).login("juliet")
         juliet.say(b"<presence/>")
         stage.record = bytearray()
-        romeo = Client(stage, makeWay)
-        names = {client.stream.session.id: name for client, name in ((romeo, "R"), (juliet, "J"))}
+        romeo = clientFor(stage, makeWay)
         romeo.login()  # of SCRAM half would be chance
+        names = {romeo.id: "R", juliet.id: "J"}
         jid = romeo.way.got.partition(b"<jid>")[2].partition(b"</jid>")[0]
         names[jid.partition(b"@")[0].decode()] = "romeo"
         heard = [romeo.say(one) for one in SAID]
         juliet.say(b"<message to='%s' id='m'><body>Ay me!</body></message>" % jid)
         heard.append(romeo.take())
-        if isRude:
-            romeo.drop()
-        else:
+        if not isRude:
             romeo.say(FOOTER)
-        stage.pump()
+        romeo.drop()
         (link,) = stage.links
         texts = [bytes(stage.record), *heard]
         for name, text in (names | {link.name: "LINK"}).items():
@@ -74,8 +80,8 @@ class LinkTests(SynchronousTestCase):
 
     def test_same(self) -> None:
         """
-        TLS, WebSocket and WebSocket in TLS are as TCP, in both directions; so they are when
-        he leaves without a word.
+        TLS, WebSocket and BOSH, in TLS or not, are as TCP, in both directions; so they are
+        when he leaves without a word.
         """
         for isRude in (False, True):
             expected = self.said(TCPWay, isRude=isRude)

@@ -14,6 +14,7 @@ import random
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -21,8 +22,9 @@ from attrs import frozen
 from lxml import etree
 from twisted.trial.unittest import SynchronousTestCase
 
-from cmanager.stanza import FOOTER, NS_CLIENT
-from tests.acts.memory import ACCOUNTS, Client, Stage
+from cmanager.stanza import FOOTER, NS_CLIENT, NS_STREAMS
+from tests.acts.memory import ACCOUNTS, BOSHClient, Client, Stage
+from tests.bosh import BareBOSHWay, BOSHWay
 from tests.hostile import (
     DOMAIN,
     EITHER,
@@ -34,6 +36,7 @@ from tests.hostile import (
     loggedIn,
     mutants,
 )
+from tests.hostilebosh import LENGTH, HostileRequest, content, early, requests
 from tests.hostileframes import framedFresh, framedLoggedIn
 from tests.ways import TCPWay, WebSocketWay, spelled
 
@@ -103,11 +106,11 @@ def parsed(document: bytes) -> tuple[Any, bool]:
     return root, not errors and legible == document
 
 
-def judged(data: bytes) -> Verdict:
+def judged(data: bytes, before: bytes = HEADER % DOMAIN, behind: bytes = FOOTER) -> Verdict:
     """
     Ask lxml about an input in a stream.
     """
-    root, isWellFormed = parsed(HEADER % DOMAIN + data + FOOTER)
+    root, isWellFormed = parsed(before + data + behind)
     extra = _strangers(root) if root is not None else frozenset()
     if not isWellFormed:
         return Verdict(False, True, EITHER | NAMESPACE | extra)
@@ -223,6 +226,12 @@ class WitnessTests(SynchronousTestCase):
         """
         return loggedIn()
 
+    def spelled(self, client: Client, data: bytes) -> bytes:
+        """
+        Return a row's bytes on the wire of a client.
+        """
+        return data
+
     def judged(self, data: bytes) -> Verdict:
         """
         Say what is to be made of an input.
@@ -284,7 +293,7 @@ class WitnessTests(SynchronousTestCase):
         client = self.client()
         if not isFresh:
             client.login()
-        got = client.send(*split(row.data))
+        got = client.send(*split(self.spelled(client, row.data)))
         condition = _condition(got)
         if b"<proceed" in got:
             # Alone in its read was <starttls/>: what follows is no TLS.
@@ -319,17 +328,16 @@ class WitnessTests(SynchronousTestCase):
         self._mutant: Client | None = None
         while self.counts["inputs"] < stop:
             data = next(generated)
-            sent = self.makeWay().said(data)
-            parts = splitter(sent) if self.counts["inputs"] % 2 else [sent]
-            self._amid(lambda data=data, parts=parts: self._feedMutant(data, parts))
+            split = splitter if self.counts["inputs"] % 2 else whole
+            self._amid(lambda data=data, split=split: self._feedMutant(data, split))
         if self._mutant is not None:
             self._mutant.drop()
 
-    def _feedMutant(self, data: bytes, parts: list[bytes]) -> None:
+    def _feedMutant(self, data: bytes, split: Callable[[bytes], list[bytes]]) -> None:
         verdict = self.judged(data)
         client = self._mutant or self.client().login()
         self._mutant = client
-        got = client.send(*parts)
+        got = client.send(*split(client.way.said(data)))
         if not verdict.isWellFormed:
             got = self.ended(client, got)
         condition = _condition(got)
@@ -357,7 +365,9 @@ class WitnessTests(SynchronousTestCase):
         self.assertTrue(self.link.isReady)
         self.stage.judge.end()
         self.assertGreaterEqual(self.counts["inputs"], self.atLeast)
-        self.assertTrue(parsed(HEADER % DOMAIN + self.nurse.take() + FOOTER)[1])
+        told = self.nurse.take()
+        self.assertTrue(parsed(HEADER % DOMAIN + told + FOOTER)[1])
+        self.assertNotIn(b"never", told)
 
 
 class WebSocketWitnessTests(WitnessTests):
@@ -391,6 +401,121 @@ class WebSocketWitnessTests(WitnessTests):
         See L{WitnessTests.ended}.  No message is unfinished.
         """
         return got
+
+
+class BOSHWitnessTests(WitnessTests):
+    """
+    The same by BOSH, where inputs are in requests; among them attempts to get into sessions of
+    others, and to have a request processed twice.
+    """
+
+    makeWay = BareBOSHWay
+    atLeast = 2000
+
+    def client(self) -> BOSHClient:
+        """
+        See L{WitnessTests.client}.
+        """
+        return BOSHClient(self.stage, BareBOSHWay, isRude=False)
+
+    def fresh(self) -> list[Hostile]:
+        """
+        See L{WitnessTests.fresh}.
+        """
+        return early()
+
+    def loggedIn(self) -> list[Hostile]:
+        """
+        See L{WitnessTests.loggedIn}.
+        """
+        return content()
+
+    def spelled(self, client: Client, data: bytes) -> bytes:
+        """
+        See L{WitnessTests.spelled}.  Some begin with a header.
+        """
+        tokens = [data]
+        if data.startswith(b"<?xml"):
+            end = data.index(b">", 22) + 1
+            tokens = [data[:end], data[end:]]
+        return client.way.said(*tokens)
+
+    def judged(self, data: bytes) -> Verdict:
+        """
+        See L{WitnessTests.judged}.
+        """
+        before = b"<body xmlns='%s' xmlns:stream='%s'>" % (NS_CLIENT.encode(), NS_STREAMS.encode())
+        return judged(data, before, b"</body>")
+
+    def ended(self, client: Client, got: bytes) -> bytes:
+        """
+        See L{WitnessTests.ended}.  No request is unfinished.
+        """
+        return got
+
+    def _mutants(self, stop: int) -> None:
+        for request in requests():
+            ways = [whole, Splitter(SEED)]
+            if len(request.body) < SMALL:
+                ways.append(bytewise)
+            for way in ways:
+                self._amid(lambda request=request, way=way: self._ask(request, way))
+        super()._mutants(stop)
+
+    def _ask(self, row: HostileRequest, split: Callable[[bytes], list[bytes]]) -> None:
+        client = self.client()
+        client.login()
+        before = client.way.rid
+        data = self._completed(row, client.way)
+        connection = client.way.connect()
+        client.way.connections.remove(connection)
+        for part in split(data):
+            connection.receive(part)
+        self.stage.pump()
+        found = connection.take()
+        text = b"".join(b"%d " % got.status + got.data for got in found)
+        if [got.status for got in found] != [row.status]:
+            self._complain(row.name, data, f"not {row.status}", text)
+        binding = re.findall(rb" condition=\"([a-z-]*)\"", text)
+        if binding and binding[0].decode() not in row.conditions:
+            self._complain(row.name, data, f"{binding}, not {set(row.conditions)}", text)
+        if row.conditions and not binding:
+            self._complain(row.name, data, f"not {set(row.conditions)}", text)
+        if client.way.rid != before:
+            client.way.answered(before, found[0])
+        told = client.take() + text
+        if row.inside not in told:
+            self._complain(row.name, data, f"no {row.inside!r}", told)
+        if not row.isDeadly:
+            self._alive(client, row.name, data)
+        elif client.way.ours is not None:
+            self._complain(row.name, data, "it is still there", text)
+        client.drop()
+
+    def _completed(self, row: HostileRequest, way: BOSHWay) -> bytes:
+        """
+        Return a request with what its client knows.
+        """
+        sid = way.sid or ""
+        other = self.romeo.way.sid or ""
+        known = {
+            "sid": sid,
+            "near": other[:-1] + ("A" if other[-1:] != "A" else "B"),
+            "swapped": other.swapcase(),
+            "short": other[:-1],
+            "streamid": self.romeo.id,
+            "rid": str(way.rid),
+            "answered": str(way.read),
+            "old": str(way.read - 5),
+            "far": str(way.rid + 100000),
+            "outside": str(way.rid + 2),
+        }
+        body, head = row.body, row.head
+        for name, value in known.items():
+            body = body.replace(b"{%b}" % name.encode(), value.encode())
+        if f"rid='{way.rid}'".encode() in body and sid.encode() in body:
+            way.rid += row.status == HTTPStatus.OK and not row.conditions
+        return head.replace(LENGTH, b"%d" % len(body)) + body
 
 
 def _condition(got: bytes) -> str | None:
