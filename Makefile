@@ -5,12 +5,13 @@ DEMO = var/demo
 DEMO_PORTS = 5222,5223,5280,5443
 SOAK_CLIENTS = 5000
 
-.PHONY: help demo test lint soak fuzz clean runtime tools
+.PHONY: help demo test lint bench soak fuzz clean runtime tools
 
 help:
 	@echo "make demo    a connection manager with a server behind it, on this machine"
 	@echo "make test    the gates (ruff, mypy, coverage) and all tests"
 	@echo "make lint    the gates without the tests"
+	@echo "make bench   what it costs, beside HAProxy: five minutes; BENCH=--quick for one"
 	@echo "make soak    $(SOAK_CLIENTS) clients at once over TLS; SOAK_CLIENTS=N for another number"
 	@echo "make fuzz    a million broken streams through both scanners; FUZZ='--inputs N --seed N'"
 	@echo "make clean   remove what was built and measured here; $(DEMO) stays"
@@ -27,6 +28,9 @@ test: tools
 lint: tools
 	@$(PYTHON_ENV)/python tests/gates.py --lint
 
+bench: tools
+	@$(PYTHON_ENV)/python -m bench.cost $(BENCH)
+
 soak: tools
 	@$(PYTHON_ENV)/python -m bench.soak --clients $(SOAK_CLIENTS)
 
@@ -34,7 +38,7 @@ fuzz: tools
 	@$(PYTHON_ENV)/python -m bench.fuzz $(FUZZ)
 
 clean:
-	rm -rf .venv build dist cmanager/*.so *.egg-info .mypy_cache .ruff_cache .hypothesis .coverage .coverage.* _trial_temp*
+	rm -rf .venv build dist var/bench cmanager/*.so *.egg-info .mypy_cache .ruff_cache .hypothesis .coverage .coverage.* _trial_temp*
 	find . -name __pycache__ -prune -exec rm -rf {} +
 	find . -name dropin.cache -delete
 

@@ -2,132 +2,306 @@
 # See LICENSE for details.
 
 """
-What a stanza costs: processor time of the connection manager beside that of HAProxy, for
-the same work in the same run.
+What the connection manager costs, beside HAProxy for the same work in the same run:
+C{make bench}.
 
-    python -m bench.cost
+    python -m bench.cost [--quick]
 
-Each subject stands between C{sessions} clients and the same far end.  The clients send
-stanzas of 200 bytes at an even pace; each goes in and through to the far end, comes back
-and out again.  What is told is the subject's processor time, user and system, for one
-such stanza: in and out.
+Each subject stands between its own clients and its own far end; all stand at the same
+time, and are measured in turn, in several rounds, so that whatever else the machine does
+falls on all alike.  What is told is the median of the rounds, with the least and the most.
+How to read it: C{docs/performance.rst}.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import os
-import shutil
 import sys
 import tempfile
+import time
+from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from attrs import frozen
+from attrs import define, field
 
-from bench.part import HERE, HOST, BenchError, Part, freePort, raiseFileLimit
+from bench.part import HERE, BenchError, raiseFileLimit
+from bench.report import compare, environment, loadAverage, machineSeconds, spread, text
+from bench.subjects import DOMAIN, HAPROXY_PROGRAM, SECRET, Kind, Stand, Subject
 from tests.certificates import authority
 
-DOMAIN = "bench.example"
-SECRET = "for the measurement"
-START_SECONDS = 30.0
-WARM_SECONDS = 2.0
-CONNECT_SECONDS = 300.0
-
-HAPROXY_PROGRAM = shutil.which("haproxy", path=f"{os.environ['PATH']}:/usr/sbin")
-
-FRONT = """
-[manager]
-drain = 1.0
-
-[log]
-level = "warn"
-
-[tls]
-certificates = "{directory}/certificates"
-
-[limits]
-sessions = 15000
-connections-per-address = 15000
-connection-rate = 100000.0
-connection-burst = 100000
-bytes-per-second = 100000000
-bytes-burst = 100000000
-
-[[listener]]
-type = "{kind}"
-endpoint = "tcp:{port}:interface={host}"
-starttls = "server"
-
-[[server]]
-domains = ["{domain}"]
-address = "{host}:{farPort}"
-secret-file = "{directory}/secret"
-security = "plain"
+SETTLE_SECONDS = 2.0
+STARTED_AT_ONCE = 4
+WARM_SHARE = 0.5
+QUANTILES = {"median": 0.5, "p99": 0.99, "p99.9": 0.999}
+STANZAS_FOR_A_QUANTILE = 10
 """
-
-HAPROXY = """
-global
-    maxconn 9000
-    nbthread 1
-defaults
-    mode tcp
-    timeout connect 10s
-    timeout client 1h
-    timeout server 1h
-frontend clients
-    bind {host}:{port}{tls}
-    default_backend far
-backend far
-    server far {host}:{farPort}
+A quantile is told only where so many stanzas are beyond it.
 """
-
-
-@frozen
-class Subject:
-    """
-    What is measured.
-
-    @ivar name: As the table says it.
-    """
-
-    name: str
-    isFront: bool
-    isTLS: bool
-
-
-SUBJECTS = (
-    Subject("HAProxy, TCP", False, False),
-    Subject("cmanager, TCP", True, False),
-    Subject("HAProxy, TLS", False, True),
-    Subject("cmanager, TLS", True, True),
+BUSY_LIMIT = 0.9
+"""
+Where clients or far end are busier than that, they may be what was measured.
+"""
+NO_HAPROXY = (
+    "There is no HAProxy here, so there are no ratios; on Debian or Ubuntu: apt install haproxy"
 )
 
-
-def cpuSeconds(pid: int) -> float:
-    """
-    Return the processor time of a process and of all its threads, to the nanosecond.
-    """
-    tasks = Path(f"/proc/{pid}/task").iterdir()
-    return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e9
+DIRECT = Subject(Kind.DIRECT, False)
+BARE = Subject(Kind.BARE, True)
+SUBJECTS = [Subject(kind, isTLS) for isTLS in (False, True) for kind in (Kind.HAPROXY, Kind.FRONT)]
 
 
-def memoryBytes(pid: int) -> int:
+def say(line: str) -> None:
     """
-    Return the resident memory of a process.
+    Tell how far it is, where the table does not go.
     """
-    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGESIZE")
+    print(line, file=sys.stderr, flush=True)
+
+
+@define
+class Bench:
+    """
+    One run.
+
+    @ivar busy: The stands whose sessions are all busy; L{DIRECT} is one of them.
+    @ivar crowded: Those that have idle ones besides.
+    @ivar capacity: Stanzas a second of each subject where there is no pace.
+    """
+
+    options: argparse.Namespace
+    busy: list[Stand] = field(factory=list)
+    crowded: list[Stand] = field(factory=list)
+    bare: list[Stand] = field(factory=list)
+    capacity: dict[Subject, float] = field(factory=dict)
+
+    @property
+    def stands(self) -> list[Stand]:
+        """
+        All of them.
+        """
+        return [*self.busy, *self.crowded, *self.bare]
+
+    def rounds(self, stands: list[Stand]) -> Iterator[tuple[int, Stand]]:
+        """
+        Yield each stand once a round, each round beginning with another one.
+
+        @return: With each stand the number of the round; round 0 is for warming up.
+        """
+        for number in range(self.options.rounds + 1):
+            at = number % len(stands)
+            for stand in stands[at:] + stands[:at]:
+                yield number, stand
+
+    def fill(self) -> list[dict[str, Any]]:
+        """
+        Connect the sessions.
+
+        @return: What an idle one takes of memory.
+        """
+        options = self.options
+
+        def crowd(stand: Stand) -> dict[str, Any]:
+            idle = min(options.idle, stand.subject.mostSessions - options.sessions)
+            stand.connect(options.sessions)
+            stand.connect(idle // 10)
+            time.sleep(SETTLE_SECONDS)
+            few, first = stand.memory(), stand.sessions
+            stand.connect(idle - idle // 10)
+            time.sleep(SETTLE_SECONDS)
+            many = stand.memory()
+            return {
+                "subject": stand.subject.name,
+                "from": first,
+                "to": stand.sessions,
+                "kibibytes": (many - few) / (stand.sessions - first) / 1024,
+                "first mebibytes": few / 2**20,
+                "last mebibytes": many / 2**20,
+            }
+
+        for stand in self.busy:
+            stand.connect(options.sessions)
+        # Nothing is measured yet that depends on what else runs.
+        with ThreadPoolExecutor(len(self.crowded)) as pool:
+            return list(pool.map(crowd, self.crowded))
+
+    def stanzas(self) -> list[dict[str, Any]]:
+        """
+        Measure what a stanza costs, at a pace and without one.
+        """
+        options = self.options
+        paces = {"paced": {"rate": options.rate}, "saturated": {"window": options.window}}
+        found: dict[tuple[str, bool, Subject], list[dict[str, Any]]] = {}
+        stands = [stand for stand in self.busy if stand.subject != DIRECT] + self.crowded
+        for number, stand in self.rounds(stands):
+            for pace, order in paces.items():
+                seconds = options.seconds if number else options.seconds * WARM_SHARE
+                result = stand.load(seconds, options.sessions, **order)
+                key = pace, stand in self.crowded, stand.subject
+                if number:
+                    found.setdefault(key, []).append(result)
+        rows = []
+        for isCrowded in (False, True):
+            for isTLS in (False, True):
+                for pace in paces:
+                    for stand in self.crowded if isCrowded else self.busy:
+                        subject = stand.subject
+                        results = found.get((pace, isCrowded, subject))
+                        if subject.isTLS is isTLS and results:
+                            rows.append(
+                                {
+                                    "subject": subject.name,
+                                    "pace": pace,
+                                    "idle": stand.sessions - options.sessions,
+                                    **self._cost(results),
+                                }
+                            )
+                            if pace == "saturated" and not isCrowded:
+                                self.capacity[subject] = rows[-1]["rate"]["median"]
+        compare(rows)
+        return rows
+
+    @staticmethod
+    def _cost(results: list[dict[str, Any]]) -> dict[str, Any]:
+        return {
+            "cost": spread([r["cpu"] / r["count"] * 1e6 for r in results]),
+            "rate": spread([r["rate"] for r in results]),
+            "share": spread([r["cpu"] / r["seconds"] for r in results]),
+            "clients": spread([r["clients"] for r in results]),
+            "far": spread([r["far"] for r in results]),
+            "isLimited": any(max(r["clients"], r["far"]) > BUSY_LIMIT for r in results),
+            "stanzas": sum(r["count"] for r in results),
+            "late": sum(r["late"] for r in results),
+        }
+
+    def delays(self) -> list[dict[str, Any]]:
+        """
+        Measure how long a stanza takes, in and out, at half of what ours can do.
+        """
+        rows = []
+        for isTLS in (False, True):
+            rate = self.capacity[Subject(Kind.FRONT, isTLS)] / 2
+            stands = [s for s in self.busy if s.subject == DIRECT or s.subject.isTLS is isTLS]
+            found: dict[Subject, list[int]] = {}
+            late: Counter[Subject] = Counter()
+            for number, stand in self.rounds(stands):
+                seconds = self.options.seconds if number else self.options.seconds * WARM_SHARE
+                result = stand.load(seconds, self.options.sessions, rate=rate)
+                if number:
+                    found.setdefault(stand.subject, []).extend(result["delays"])
+                    late[stand.subject] += result["late"]
+            direct = self._quantiles(found[DIRECT])
+            for subject, values in found.items():
+                own = self._quantiles(values)
+                added = {
+                    name: None if value is None or direct[name] is None else value - direct[name]
+                    for name, value in own.items()
+                }
+                rows.append(
+                    {
+                        "subject": subject.name,
+                        "beside": "TLS" if isTLS else "TCP",
+                        "rate": rate,
+                        "stanzas": len(values),
+                        "late": late[subject],
+                        "milliseconds": own,
+                        "added": None if subject == DIRECT else added,
+                    }
+                )
+        return rows
+
+    @staticmethod
+    def _quantiles(values: list[int]) -> dict[str, Any]:
+        values = sorted(values)
+        return {
+            name: values[int(len(values) * share)] / 1000
+            if name == "median" or len(values) * (1 - share) >= STANZAS_FOR_A_QUANTILE
+            else None
+            for name, share in QUANTILES.items()
+        }
+
+    def logins(self) -> list[dict[str, Any]]:
+        """
+        Measure what a login costs, and a handshake without one.
+        """
+        count = self.options.logins
+        fronts = [stand for stand in self.busy if stand.subject.kind is Kind.FRONT]
+        found: dict[tuple[Subject, bool], list[dict[str, Any]]] = {}
+        for stand in fronts:
+            stand.close()
+        for number, stand in self.rounds([*fronts, *self.bare]):
+            for resume in (False, True) if stand.subject.isTLS else (False,):
+                if resume and not number:
+                    # Each process of clients gets its first ticket.
+                    stand.connect(count // 10 + 2, resume=True)
+                result = stand.connect(count, resume=resume)
+                if number:
+                    found.setdefault((stand.subject, resume), []).append(result)
+                stand.close()
+        bare = {
+            resume: spread([r["cpu"] / count * 1000 for r in found[BARE, resume]])["median"]
+            for resume in (False, True)
+        }
+        rows = []
+        for subject, resume in sorted(found, key=lambda key: (key[0].isTLS, key[1], key[0].name)):
+            results = found[subject, resume]
+            cost = spread([r["cpu"] / count * 1000 for r in results])
+            isOver = subject.isTLS and subject != BARE
+            rows.append(
+                {
+                    "subject": subject.name,
+                    "isResumed": resume,
+                    "resumed": sum(r["resumed"] for r in results) / count / len(results),
+                    "milliseconds": cost,
+                    "above": cost["median"] - bare[resume] if isOver else None,
+                    "rate": spread([count / r["seconds"] for r in results]),
+                    "share": spread([r["cpu"] / r["seconds"] for r in results]),
+                    "clients": spread([r["clients"] for r in results]),
+                }
+            )
+        return rows
+
+    def run(self) -> dict[str, Any]:
+        """
+        Measure everything.
+
+        @return: The results.
+        """
+        began, before = time.monotonic(), machineSeconds()
+        start = loadAverage()
+        say("connecting")
+        result: dict[str, Any] = {"memory": self.fill()}
+        own = -self._processorSeconds()
+        measured, busy = time.monotonic(), machineSeconds()
+        say("stanzas")
+        result["stanzas"] = self.stanzas()
+        say("delays")
+        result["delays"] = self.delays()
+        say("logins")
+        result["logins"] = self.logins()
+        own += self._processorSeconds()
+        took = time.monotonic() - measured
+        result["seconds"] = time.monotonic() - began
+        result["processor seconds of the machine"] = machineSeconds() - before
+        result["load average at the start"] = start
+        result["cores that others used"] = max(0.0, (machineSeconds() - busy - own) / took)
+        return result
+
+    def _processorSeconds(self) -> float:
+        return time.process_time() + sum(stand.processorSeconds() for stand in self.stands)
 
 
 @contextlib.contextmanager
-def standing(subject: Subject) -> Iterator[tuple[Part, Part, Part]]:
+def standing(options: argparse.Namespace) -> Iterator[Bench]:
     """
-    Start the far end, the subject and the clients; end them, however it comes.
+    Start all stands; stop them at the end, however it comes.
     """
-    parts: list[Part] = []
+    bench = Bench(options)
+    subjects = [s for s in SUBJECTS if options.haproxy or s.kind is not Kind.HAPROXY]
     with tempfile.TemporaryDirectory(prefix="cmanager-bench-") as name:
         directory = Path(name)
         (directory / "certificates").mkdir()
@@ -135,129 +309,88 @@ def standing(subject: Subject) -> Iterator[tuple[Part, Part, Part]]:
         authority().issue(DOMAIN).write(directory / "certificates", DOMAIN)
         (directory / "secret").write_text(SECRET)
         (directory / "secret").chmod(0o600)
-        port, farPort = freePort(), freePort()
-        values: dict[str, Any] = {
-            "directory": directory,
-            "host": HOST,
-            "port": port,
-            "farPort": farPort,
-            "domain": DOMAIN,
-        }
-        try:
-            far = Part("far end", sys.executable, "-m", "bench.farend")
-            parts.append(far)
-            far.say(
-                domain=DOMAIN, host=HOST, **{"links" if subject.isFront else "clients": farPort}
-            )
-            far.hear("listening", START_SECONDS)
-            if subject.isFront:
-                kind = "tls" if subject.isTLS else "tcp"
-                (directory / "cmanager.toml").write_text(FRONT.format(kind=kind, **values))
-                tested = Part(
-                    subject.name,
-                    str(Path(sys.executable).with_name("twistd")),
-                    *("-n", "--pidfile=", "cmanager", "--config", str(directory / "cmanager.toml")),
-                )
-                parts.append(tested)
-                far.say(isLoggingIn=True)
-                far.hear("done", START_SECONDS)
-            else:
-                pem = next((directory / "certificates").glob("*.pem"))
-                tls = f" ssl crt {pem}" if subject.isTLS else ""
-                (directory / "haproxy.cfg").write_text(HAPROXY.format(tls=tls, **values))
-                tested = Part(
-                    subject.name, HAPROXY_PROGRAM or "", "-db", "-f", str(directory / "haproxy.cfg")
-                )
-                parts.append(tested)
-            clients = Part("clients", sys.executable, "-m", "bench.pace")
-            parts.append(clients)
-            clients.say(
-                host=HOST,
-                port=port,
-                domain=DOMAIN,
-                login=subject.isFront,
-                authority=str(directory / "authority.pem") if subject.isTLS else None,
-            )
-            waitFor(port)
-            yield tested, far, clients
-        finally:
-            for part in reversed(parts):
-                part.stop()
+        with ThreadPoolExecutor(STARTED_AT_ONCE) as pool:
+            try:
+                for stands, kinds in (
+                    (bench.busy, [DIRECT, *subjects]),
+                    (bench.crowded, subjects),
+                    (bench.bare, [BARE]),
+                ):
+                    stands += [Stand(subject, directory) for subject in kinds]
+                list(pool.map(Stand.start, bench.stands))
+                yield bench
+            finally:
+                list(pool.map(Stand.stop, bench.stands))
 
 
-def waitFor(port: int) -> None:
+def parse(arguments: list[str]) -> argparse.Namespace:
     """
-    Wait until somebody listens.
+    Return what the command line says.
     """
-    import socket
-    import time
-
-    end = time.monotonic() + START_SECONDS
-    while True:
-        try:
-            socket.create_connection((HOST, port), 1).close()
-            return
-        except OSError:
-            if time.monotonic() > end:
-                raise BenchError(f"nobody listens on {port}") from None
-            time.sleep(0.05)
-
-
-def measure(subject: Subject, options: argparse.Namespace) -> dict[str, Any]:
-    """
-    Measure one subject.
-    """
-    with standing(subject) as (tested, far, clients):
-        clients.say(order="connect", count=options.sessions)
-        clients.hear("connect", CONNECT_SECONDS)
-        if subject.isFront:
-            far.say(isLoggingIn=False)
-            far.hear("done", START_SECONDS)
-        pid = tested.process.pid
-        load = {"order": "load", "rate": options.rate, "busy": options.sessions}
-        clients.say(**load, seconds=WARM_SECONDS)
-        clients.hear("load", WARM_SECONDS + START_SECONDS)
-        before, farBefore = cpuSeconds(pid), cpuSeconds(far.process.pid)
-        clients.say(**load, seconds=options.seconds)
-        result = clients.hear("load", options.seconds + START_SECONDS)
-        used = cpuSeconds(pid) - before
-        if result["received"] != result["sent"]:
-            raise BenchError(
-                f"{subject.name}: {result['sent'] - result['received']} did not come back"
-            )
-        return {
-            **result,
-            "cost": used / result["received"] * 1e6,
-            "share": used / result["seconds"],
-            "far": (cpuSeconds(far.process.pid) - farBefore) / result["seconds"],
-            "memory": memoryBytes(pid),
-        }
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.cost", description="What the connection manager costs."
+    )
+    parser.add_argument("--quick", action="store_true", help="a minute, and rougher figures")
+    parser.add_argument(
+        "--without-haproxy",
+        dest="haproxy",
+        action="store_const",
+        const=None,
+        default=HAPROXY_PROGRAM,
+        help="as where there is none",
+    )
+    parser.add_argument("--sessions", type=int, default=100, help="that are busy")
+    parser.add_argument("--idle", type=int, help="sessions beside them, 10 or more")
+    parser.add_argument("--rate", type=float, default=5000.0, help="stanzas a second, paced")
+    parser.add_argument("--window", type=int, default=1, help="stanzas of a session, saturated")
+    parser.add_argument("--rounds", type=int)
+    parser.add_argument("--seconds", type=float, help="that each load lasts")
+    parser.add_argument("--logins", type=int, help="in each round")
+    parser.add_argument("--results", type=Path, default=HERE / "var" / "bench", metavar="FOLDER")
+    options = parser.parse_args(arguments)
+    defaults = {"idle": 10000, "rounds": 5, "seconds": 1.5, "logins": 400}
+    if options.quick:
+        defaults = {"idle": 1000, "rounds": 3, "seconds": 0.4, "logins": 100}
+    for name, value in defaults.items():
+        if getattr(options, name) is None:
+            setattr(options, name, value)
+    return options
 
 
 def main(arguments: list[str]) -> int:
     """
     The command.
     """
-    parser = argparse.ArgumentParser(description="What a stanza costs.")
-    parser.add_argument("--sessions", type=int, default=100)
-    parser.add_argument("--rate", type=float, default=5000.0, help="stanzas in and out a second")
-    parser.add_argument("--seconds", type=float, default=10.0)
-    options = parser.parse_args(arguments)
+    options = parse(arguments)
     raiseFileLimit()
-    subjects = SUBJECTS if HAPROXY_PROGRAM else [s for s in SUBJECTS if s.isFront]
-    print(f"{'':16} us/stanza  ratio  subject  clients  far end   median     p99   p99.9")
-    costs: dict[bool, float] = {}
-    for subject in subjects:
-        found = measure(subject, options)
-        costs.setdefault(subject.isTLS, found["cost"])
-        middle, late, latest = (delay * 1000 for delay in found["delays"])
-        print(
-            f"{subject.name:16} {found['cost']:9.1f} {found['cost'] / costs[subject.isTLS]:6.2f}"
-            f" {found['share']:7.0%} {found['busy']:8.0%} {found['far']:8.0%}"
-            f" {middle:6.2f}ms {late:6.2f}ms {latest:6.2f}ms",
-            flush=True,
-        )
+    if options.haproxy is None:
+        say(NO_HAPROXY)
+    try:
+        with standing(options) as bench:
+            result = {**environment(options.haproxy, options), **bench.run()}
+    except BenchError as error:
+        print(f"FAILED: {error}", file=sys.stderr)
+        return 1
+    table = text(result)
+    if options.haproxy is None:
+        table += f"\n{NO_HAPROXY}\n"
+    print(table, end="")
+    for path in write(options.results, result, table):
+        say(f"written: {path}")
     return 0
+
+
+def write(folder: Path, result: dict[str, Any], table: str) -> list[Path]:
+    """
+    Keep the results, and the same as text.
+
+    @return: Where.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{result['date'].replace(':', '')}.json"
+    path.write_text(json.dumps(result, indent=1) + "\n")
+    path.with_suffix(".txt").write_text(table)
+    return [path, path.with_suffix(".txt")]
 
 
 if __name__ == "__main__":

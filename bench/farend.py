@@ -10,8 +10,8 @@ configuration, logs in whoever asks and binds resources.  From then on it return
 bytes of the link as they are: a stanza that was routed up goes down to the session it
 came from.  On a port for clients, behind a proxy, it only returns.
 
-Reads its plan, a line of JSON, from standard input; says C{{"event": "listening"}} and
-then, once a second, nothing.  Ends with standard input.
+Reads its plan, a line of JSON, from standard input; says C{{"event": "listening"}}, and
+C{configured} for each link that has taken its configuration.  Ends with standard input.
 """
 
 from __future__ import annotations
@@ -37,7 +37,9 @@ BOUND = (
     "<jid>u{stream}@{domain}/r</jid></bind></iq>"
 )
 READ_BYTES = 262144
-_ELEMENT = re.compile(rb"<route\b.*?</route>|<iq\b.*?</iq>|<handshake\b.*?</handshake>", re.DOTALL)
+_ELEMENT = re.compile(
+    rb"<route\b.*?</route>|<iq\b[^>]*/>|<iq\b.*?</iq>|<handshake\b.*?</handshake>", re.DOTALL
+)
 _STREAM = re.compile(rb'\bstreamid="([^"]*)"')
 _ID = re.compile(rb'<iq\b[^>]*\bid="([^"]*)"')
 
@@ -109,9 +111,11 @@ class Connection:
             return b"<handshake/>" + CONFIGURATION.format(domain=domain).encode()
         if element.startswith(b"<iq"):
             found = _ID.search(element)
-            if b"<create" in element and found is not None:
-                return b'<iq type="result" id="' + found.group(1) + b'"/>'
-            return b""
+            if found is None or b'"set"' not in element:
+                if b'"result"' in element:
+                    print(json.dumps({"event": "configured"}), flush=True)
+                return b""
+            return b'<iq type="result" id="' + found.group(1) + b'"/>'
         found = _STREAM.search(element)
         stream = found.group(1).decode() if found is not None else ""
         if b"<auth" in element:

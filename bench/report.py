@@ -1,0 +1,222 @@
+# Copyright the cmanager authors.
+# See LICENSE for details.
+
+"""
+What L{bench.cost} tells: on what machine, and the table, with the bars beside the figures
+they are for.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import re
+import statistics
+import subprocess
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from OpenSSL import SSL
+
+from cmanager.framing import ENGINE
+
+STANZA_BARS = {"TCP": 1.0, "TLS": 1.4}
+"""
+Times HAProxy.
+"""
+IDLE_BAR = 1.1
+"""
+Times the same subject's own without idle sessions.
+"""
+MEMORY_BARS = {"TCP": 3.0, "TLS": 20.0}
+LOGIN_BAR = 0.6
+
+Row = dict[str, Any]
+
+
+def environment(haproxy: str | None, options: argparse.Namespace) -> Row:
+    """
+    Return what there is to know about a run before it begins.
+    """
+    cpu = re.search(r"^model name\s*:\s*(.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    return {
+        "date": datetime.now(UTC).isoformat(timespec="seconds").removesuffix("+00:00") + "Z",
+        "machine": cpu.group(1) if cpu else platform.machine(),
+        "cores": len(os.sched_getaffinity(0)),
+        "engine": ENGINE,
+        "versions": {
+            "kernel": platform.release(),
+            "Python": platform.python_version(),
+            "Twisted": version("Twisted"),
+            "OpenSSL": SSL.OpenSSL_version(SSL.OPENSSL_VERSION).decode().split()[1],
+            "HAProxy": _haproxy(haproxy),
+        },
+        "options": {name: str(value) for name, value in vars(options).items() if name != "results"},
+    }
+
+
+def _haproxy(program: str | None) -> str | None:
+    if program is None:
+        return None
+    said = subprocess.run([program, "-vv"], capture_output=True, text=True, check=True).stdout
+    own = re.search(r"version (\S+)", said)
+    tls = re.search(r"Running on OpenSSL version : OpenSSL (\S+)", said)
+    return f"{own.group(1) if own else '?'} with OpenSSL {tls.group(1) if tls else '?'}"
+
+
+def loadAverage() -> float:
+    """
+    Return how many processes have wanted a core in the last minute.
+    """
+    return os.getloadavg()[0]
+
+
+def machineSeconds() -> float:
+    """
+    Return the processor time of everything that runs here.
+    """
+    fields = [int(f) for f in Path("/proc/stat").read_text().splitlines()[0].split()[1:]]
+    user, nice, system, _, _, interrupts, soft = fields[:7]
+    return (user + nice + system + interrupts + soft) / os.sysconf("SC_CLK_TCK")
+
+
+def spread(values: list[float]) -> Row:
+    """
+    Return the median of the rounds, the least and the most.
+    """
+    return {"median": statistics.median(values), "least": min(values), "most": max(values)}
+
+
+def compare(rows: list[Row]) -> None:
+    """
+    Set C{ratio}, to HAProxy with the same load, and C{idle ratio}, to the same subject
+    without idle sessions; L{None} where there is nothing to compare with.
+    """
+    costs = {(row["subject"], row["pace"], row["idle"] > 0): row["cost"]["median"] for row in rows}
+    for row in rows:
+        cost, isCrowded = row["cost"]["median"], row["idle"] > 0
+        other = costs.get((f"HAProxy, {row['subject'][-3:]}", row["pace"], isCrowded))
+        alone = costs.get((row["subject"], row["pace"], False)) if isCrowded else None
+        row["ratio"] = cost / other if other else None
+        row["idle ratio"] = cost / alone if alone else None
+
+
+def verdict(value: float, bar: float, form: str = ".1f", unit: str = "") -> str:
+    """
+    Return a figure beside its bar.
+    """
+    holds = "met" if value <= bar else "NOT MET"
+    return f"bar {bar:{form}}{unit}: {holds}"
+
+
+def text(result: Row) -> str:
+    """
+    Return the table.
+    """
+    parts = [_head(result), _stanzas(result), _memory(result), _logins(result), _delays(result)]
+    return "\n".join("\n".join(part) + "\n" for part in parts)
+
+
+def _head(result: Row) -> list[str]:
+    versions = ", ".join(f"{name} {value}" for name, value in result["versions"].items() if value)
+    options = result["options"]
+    return [
+        f"cmanager bench, {result['date']}",
+        f"{result['machine']}, {result['cores']} cores; scanner: {result['engine']}",
+        versions,
+        f"{options['rounds']} rounds of {options['seconds']} s; took {result['seconds']:.0f} s;"
+        f" others used {result['cores that others used']:.1f} cores meanwhile"
+        f" (load average at the start: {result['load average at the start']:.1f})",
+    ]
+
+
+def _range(values: Row, form: str = ".1f") -> str:
+    return f"{values['median']:{form}} [{values['least']:{form}}-{values['most']:{form}}]"
+
+
+def _stanzas(result: Row) -> list[str]:
+    lines = [
+        f"CPU for a stanza in and out, 200 bytes, {result['options']['sessions']} busy sessions",
+        f"{'':14} {'load':9} {'idle':>6} {'us':>20} {'x HAProxy':>9} {'x no idle':>9}"
+        f" {'stanzas/s':>9} {'subject':>7} {'clients':>7} {'far end':>7}",
+    ]
+    for row in result["stanzas"]:
+        name, pace = row["subject"], row["pace"]
+        isOurs = name.startswith("cmanager")
+        notes = []
+        if isOurs and row["ratio"] and not row["idle"]:
+            notes.append(verdict(row["ratio"], STANZA_BARS[name[-3:]]))
+        if isOurs and row["idle ratio"]:
+            notes.append(verdict(row["idle ratio"], IDLE_BAR))
+        if row["isLimited"]:
+            notes.append("clients or far end may be the limit")
+        if row["late"]:
+            notes.append("could not keep the pace")
+        lines.append(
+            f"{name:14} {pace:9} {row['idle']:6} {_range(row['cost']):>20}"
+            f" {_figure(row['ratio'])} {_figure(row['idle ratio'])}"
+            f" {row['rate']['median']:9.0f} {row['share']['median']:7.0%}"
+            f" {row['clients']['median']:7.0%} {row['far']['median']:7.0%}"
+            f"  {'; '.join(notes)}".rstrip()
+        )
+    return lines
+
+
+def _figure(value: float | None, width: int = 9) -> str:
+    return " " * width if value is None else f"{value:{width}.2f}"
+
+
+def _memory(result: Row) -> list[str]:
+    lines = [
+        "Memory for an idle client that is logged in",
+        f"{'':14} {'KiB':>6}  {'sessions':>14} {'MiB in all':>14}",
+    ]
+    for row in result["memory"]:
+        name = row["subject"]
+        isOurs = name.startswith("cmanager")
+        lines.append(
+            f"{name:14} {row['kibibytes']:6.1f}  {row['from']:>6} to {row['to']:>5}"
+            f" {row['first mebibytes']:>5.0f} to {row['last mebibytes']:>5.0f}"
+            f"  {verdict(row['kibibytes'], MEMORY_BARS[name[-3:]]) if isOurs else ''}".rstrip()
+        )
+    return lines
+
+
+def _logins(result: Row) -> list[str]:
+    lines = [
+        "CPU for a login",
+        f"{'':21} {'TLS':8} {'ms':>20} {'above':>6} {'a second':>8} {'subject':>7} {'clients':>7}",
+    ]
+    for row in result["logins"]:
+        isTLS = row["subject"].endswith("TLS")
+        handshake = ("resumed" if row["isResumed"] else "full") if isTLS else ""
+        if row["isResumed"] and row["resumed"] < 1:
+            handshake = f"{row['resumed']:.0%} res."
+        above = row["above"]
+        lines.append(
+            f"{row['subject']:21} {handshake:8} {_range(row['milliseconds'], '.2f'):>20}"
+            f" {_figure(above, 6)} {row['rate']['median']:8.0f} {row['share']['median']:7.0%}"
+            f" {row['clients']['median']:7.0%}"
+            f"  {verdict(above, LOGIN_BAR) if above is not None else ''}".rstrip()
+        )
+    return lines
+
+
+def _delays(result: Row) -> list[str]:
+    lines = [
+        "Milliseconds for a stanza in and out, at half of what cmanager can do",
+        f"{'':14} {'stanzas/s':>9}"
+        + "".join(f"{name:>8}{'added':>8}" for name in ("median", "p99", "p99.9")),
+    ]
+    for row in result["delays"]:
+        added = row["added"] or {}
+        figures = "".join(
+            f"{_figure(value, 8) if value is not None else '-':>8}{_figure(added.get(name), 8)}"
+            for name, value in row["milliseconds"].items()
+        )
+        note = "  could not keep the pace" if row["late"] else ""
+        lines.append(f"{row['subject']:14} {row['rate']:9.0f}{figures}".rstrip() + note)
+    return lines
