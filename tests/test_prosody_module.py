@@ -37,6 +37,7 @@ from cmanager.config import loads
 from tests.certificates import authority
 from tests.programs import find
 from tests.prosody import HERE, LOOPBACK, MODULES, Prosody
+from tests.specification import faults
 
 PAIR = HERE / "etc" / "prosody"
 
@@ -521,6 +522,7 @@ class LinkTests(ModuleTestCase):
         """
         peer = await self.connect()
         configuration = (await peer.ready())[0]
+        self.assertEqual(faults(ElementTree.tostring(configuration)), [])
         tls = configuration.find(f"{{{TLS}}}tls")
         assert tls is not None
         self.assertEqual(
@@ -1358,7 +1360,7 @@ class SessionTests(ModuleTestCase):
     async def test_kick(self) -> None:
         """
         Somebody whom the administrator throws out gets the reason, and the manager a
-        C{close}, at once.
+        C{close}, at once, as the schemas have it.
         """
         peer = await self.ready()
         user = self.user()
@@ -1371,6 +1373,7 @@ class SessionTests(ModuleTestCase):
         self.assertEqual(error.findtext(f"{STREAM_ERRORS}text"), "Out!")
         close = await peer.next(("close", stream))
         self.assertEqual(close.get("to"), "cm1")
+        self.assertEqual(faults(ElementTree.tostring(close)), [])
         peer.send(f'<iq type="result" id="{close.get("id")}"/>')
         peer.route(stream, "<presence/>")
         self.assertEqual(condition(await peer.next(("route", stream)))[2], "item-not-found")
