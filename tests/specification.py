@@ -25,6 +25,7 @@ LINK = (
 What stands around all that is written on a link.
 """
 
+MANAGEMENT = "http://jabber.org/protocol/connectionmanager"
 STANZAS = ("iq", "message", "presence")
 
 
@@ -75,6 +76,9 @@ def examples() -> Iterator[str]:
             (">…</session>", ' id="1"><close/></session>'),
             ("MIIB…", "MIIB"),
             ("…", ""),
+            # One stands by itself.
+            ("    <create>\n      <host", f'<session xmlns="{MANAGEMENT}" id="1"><create>\n<host'),
+            ("\n    </create>", "</create></session>"),
         ):
             block = block.replace(open_, closed)
         if "<stream:stream" in block:
