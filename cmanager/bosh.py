@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from twisted.internet.interfaces import IDelayedCall, IPushProducer
+from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from zope.interface import implementer
@@ -54,7 +54,7 @@ class Exchange(Protocol):
         """
 
 
-@implementer(IClientStream, IPushProducer)
+@implementer(IClientStream)
 class BOSHStream:
     """
     One client's stream.  See L{IClientStream}.
@@ -62,9 +62,9 @@ class BOSHStream:
     Its transport is the requests that come for it, over whatever connections and from
     whatever addresses: the client is where the first request was from, and as secure.
     That transport is lost when the client has ended the session, has broken a rule, or has
-    not been here for C{inactivity}; or, where we end it, once the client was told, or the
-    grace time is over.  Nothing else is an idle client's end, and a client that is held by
-    the session stays for as long as it repeats its requests.
+    not been here for C{inactivity}; or, where we end it, once the client was told and is not
+    likely to come for what it has missed, or the grace time is over.  Nothing else is an idle
+    client's end, and one that the session does not read stays while it repeats its requests.
 
     Waiting is bounded: requests and what is to be sent by the L{Window}, what has been
     read but not processed by one request, as none is taken before.
@@ -252,11 +252,6 @@ class BOSHStream:
         self._take()
         self._flushLater()
 
-    def stopProducing(self) -> None:
-        """
-        For L{Intake}, which does not ask for it.
-        """
-
     # Writing
 
     def open(self, header: StreamHeader, features: bytes = b"") -> None:
@@ -341,7 +336,9 @@ class BOSHStream:
             exchange: Exchange = answer.token  # type: ignore[assignment]  # what request() got
             exchange.answer(answer.status, self._type, answer.data)
             told.append(exchange)
-        isWaiting = self._isPatient and (not window.isTold or any(x.isPending for x in told))
+        isWaiting = self._isPatient and (
+            not window.isTold or window.isDoubtful or any(x.isPending for x in told)
+        )
         if self.session is None:
             return  # what was answered has brought the next request, and that was the last
         if window.ending is None:
@@ -404,7 +401,7 @@ class BOSHStream:
 
     def _graceOver(self) -> None:
         """
-        The client has not come to be told, or has not taken all of it.
+        The client has not come to be told, or may have missed something.
         """
         self._timer = None
         self._isPatient = False

@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from enum import IntFlag
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
-from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from cmanager.limits import TokenBucket
 
@@ -28,6 +28,16 @@ class Pause(IntFlag):
     SESSION = 1
     DELAY = 2
     RATE = 4
+
+
+class Source(Protocol):
+    """
+    Where events come from.
+    """
+
+    def pauseProducing(self) -> None: ...
+
+    def resumeProducing(self) -> None: ...
 
 
 # The rate is about what is yet to be read; what has been read need not wait for it.
@@ -61,7 +71,7 @@ class Intake(Generic[EventT]):
     def __init__(
         self,
         reactor: IReactorTime,
-        transport: IPushProducer,
+        transport: Source,
         dispatch: Callable[[EventT], object],
         bucket: TokenBucket,
     ) -> None:

@@ -104,6 +104,13 @@ class Ledger:
         """
         return not self._queue
 
+    @property
+    def isDoubtful(self) -> bool:
+        """
+        There are stanzas in responses, the last excepted, that the client is not known to have.
+        """
+        return any(response.stanzas for response in list(self.responses.values())[:-1])
+
     def fits(self, amount: int) -> bool:
         """
         So much more may wait.  Where nothing waits anything does, and an element larger than

@@ -245,13 +245,6 @@ class Window:
 
     # To the client.
 
-    @property
-    def size(self) -> int:
-        """
-        Bytes that wait to be sent.
-        """
-        return self._ledger.size
-
     def fits(self, amount: int) -> bool:
         """
         So much more may wait.  See L{Ledger.fits}.
@@ -302,6 +295,13 @@ class Window:
         was lost, as over TCP: of the last responses nobody will ever know more.
         """
         return self._ledger.takeUndelivered(trust=self.ending in (Ending.LEFT, Ending.CLOSED))
+
+    @property
+    def isDoubtful(self) -> bool:
+        """
+        See L{Ledger.isDoubtful}.
+        """
+        return self._ledger.isDoubtful
 
     # Answers.
 

@@ -12,9 +12,7 @@ from typing import Any
 
 from attrs import evolve
 from lxml import etree
-from twisted.internet.interfaces import IPushProducer
 from twisted.logger import capturedLogs, formatEvent
-from zope.interface.verify import verifyObject
 
 from cmanager.body import Body
 from cmanager.bosh import BOSHStream
@@ -459,14 +457,6 @@ class RequestTests(AloneCase):
         self.assertEqual(self.exchange.answers, [])
         self.assertIsNone(self.stream.tlsFacts())
 
-    def test_stopProducing(self) -> None:
-        """
-        Nobody asks it to stop.
-        """
-        verifyObject(IPushProducer, self.stream)
-        self.stream.stopProducing()
-        self.assertFalse(self.isOver)
-
 
 class HeldTests(AloneCase):
     """
@@ -768,6 +758,22 @@ class CloseTests(AloneCase):
                 self.pass_(1)
             self.assertTrue(self.isOver)
             self.assertEqual(len(self.session.undelivered), isLost)
+
+    def test_missed(self) -> None:
+        """
+        A client that may have missed something before that has the grace time to come for it.
+        """
+        self.stream.deliver(message(1))
+        self.turn()
+        self.ask()
+        self.stream.close(ERROR)
+        self.turn()
+        self.assertFalse(self.isOver)
+        again = self.ask(1)
+        self.assertEqual(again.answers, self.exchange.answers)
+        self.pass_(5)
+        self.assertTrue(self.isOver)
+        self.assertEqual(self.session.undelivered, [])
 
     def test_behind(self) -> None:
         """

@@ -149,6 +149,19 @@ class ResponseTests(LedgerCase):
         self.ledger.received(1)
         self.assertEqual(self.ledger.takeUndelivered(trust=False), [])
 
+    def test_doubtful(self) -> None:
+        """
+        It is open whether the client has what is in responses before the last.
+        """
+        self.assertFalse(self.ledger.isDoubtful)
+        self.put(message(1))
+        self.respond(1)
+        self.assertFalse(self.ledger.isDoubtful)
+        self.respond(2)
+        self.assertTrue(self.ledger.isDoubtful)
+        self.ledger.received(1)
+        self.assertFalse(self.ledger.isDoubtful)
+
     def test_forget(self) -> None:
         """
         What is forgotten cannot be had again.
