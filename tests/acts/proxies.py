@@ -23,7 +23,7 @@ from twisted.python.failure import Failure
 
 from tests.acts.actor import HERE, PATIENCE_SECONDS, ActorError
 from tests.acts.stage import DOMAIN, STOP_SECONDS, loopback
-from tests.acts.webstage import WAYS, BOSHStage
+from tests.acts.webstage import INACTIVITY, WAYS, WebStage
 from tests.programs import find
 
 MANUAL = HERE / "docs" / "operations.rst"
@@ -159,17 +159,15 @@ class ProxyProcess(ProcessProtocol):
             await self.ended
 
 
-class ProxyStage(BOSHStage):
+class ProxyStage(WebStage):
     """
     Has a proxy before it.  Clients come from C{source}, and those of the web say that
     they come from L{FORGED}.
 
-    @cvar transport: By which those of the web come that know more than one.
-    @cvar ports: Where they do.
+    @cvar ports: Where those of the web come in.
     """
 
     listeners = LISTENERS
-    transport = "websocket"
     ports = (WEB_PORT, WEB_PORT)
 
     def __init__(self, *arguments: Any, **settings: str) -> None:
@@ -254,13 +252,22 @@ class NginxStage(ProxyStage):
         return [program, "-p", str(self.directory), "-c", str(configuration)]
 
 
+class NginxBOSHStage(NginxStage):
+    """
+    The same for BOSH.
+    """
+
+    transport = "bosh"
+    listeners = LISTENERS + INACTIVITY
+
+
 class HAProxyStage(ProxyStage):
     """
     HAProxy, which tells who is there in the PROXY protocol.
 
+    @cvar sections: Which types of listeners are behind it.
     @cvar bind: What it does with what comes.
     @cvar send: How it tells.
-    @cvar mode: What it knows of HTTP.
     """
 
     ports = (AT_PROXY_PORTS["any"], AT_PROXY_PORTS["any"])

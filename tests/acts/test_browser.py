@@ -139,6 +139,12 @@ class BrowserTests(DemoCase):
         """
         await self.converse("WebSocket")
 
+    async def test_bosh(self) -> None:
+        """
+        Two windows chat over BOSH, in the dark.
+        """
+        await self.converse("BOSH", isDark=True)
+
     async def test_atOnce(self) -> None:
         """
         A tap logs in; who leaves is seen to be offline, and gets at the next login what was
@@ -163,11 +169,11 @@ class BrowserTests(DemoCase):
         A wrong password is said to be one, and the right one is taken afterwards.
         """
         window = await self.window("romeo", PHONE)
-        for transport in ("WebSocket",):
+        for transport in ("WebSocket", "BOSH"):
             window.order("fill", jid=ROMEO, password="wrong", transport=transport)
             await self.see(window, "[role=alert]", "The address or the password is wrong.")
         await self.picture("refused", window)
-        window.order("login", jid=ROMEO, password="romeo", transport="WebSocket")
+        window.order("login", jid=ROMEO, password="romeo", transport="BOSH")
         await window.expect("online")
 
     async def test_comesBack(self) -> None:
@@ -179,7 +185,7 @@ class BrowserTests(DemoCase):
             for name, size in (("romeo", DESKTOP), ("juliet", PHONE))
         ]
         for window, name, transport in zip(
-            windows, ("romeo", "juliet"), ("WebSocket", "WebSocket"), strict=True
+            windows, ("romeo", "juliet"), ("WebSocket", "BOSH"), strict=True
         ):
             window.order("login", jid=f"{name}@localhost", password=name, transport=transport)
             await window.expect("online")

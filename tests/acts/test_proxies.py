@@ -12,21 +12,33 @@ from twisted.internet.task import deferLater
 
 from tests.acts.backends import EmbeddedBackend
 from tests.acts.case import JULIET, ROMEO, ActCase
-from tests.acts.proxies import HAProxyHTTPStage, HAProxyStage, HAProxyTLSStage, NginxStage
+from tests.acts.proxies import (
+    HAProxyHTTPStage,
+    HAProxyStage,
+    HAProxyTLSStage,
+    NginxBOSHStage,
+    NginxStage,
+)
 from tests.acts.stage import DOMAIN
 from tests.acts.test_clients import ClientActs
 
 SILENCE_SECONDS = 92.0
+NURSE = f"juliet@{DOMAIN}/nurse"
 
 
 class AddressActs:
     """
     Clients by a proxy, at home elsewhere; mixed into an L{ActCase}.
 
-    @cvar programs: By which each comes, and whether with TLS at once.
+    @cvar ways: Programs, and by which transport each comes: C{"tls"} is TCP with TLS at
+        once.
     """
 
-    programs: tuple[tuple[str, bool], ...] = (("strophe", False), ("xmppjs", False))
+    ways: tuple[tuple[str, str], ...] = (
+        ("strophe", "websocket"),
+        ("strophe", "bosh"),
+        ("xmppjs", "websocket"),
+    )
 
     async def test_addresses(self) -> None:
         """
@@ -35,12 +47,14 @@ class AddressActs:
         backend = self.stage.backend
         assert isinstance(backend, EmbeddedBackend) and backend.server is not None
         clients = []
-        for number, (program, directTLS) in enumerate(self.programs):
+        for number, (program, transport) in enumerate(self.ways):
+            self.stage.transport = transport
             address = f"romeo@{DOMAIN}/{number}"
-            clients.append(await self.stage.online(program, address, directTLS=directTLS))
+            isTLS = transport == "tls"
+            clients.append(await self.stage.online(program, address, directTLS=isTLS))
         self.assertEqual(
             [session.peer for session in backend.server.sessions],
-            [self.stage.source] * len(self.programs),
+            [self.stage.source] * len(self.ways),
         )
         for number, receiver in enumerate(clients):
             clients[number - 1].order("message", to=f"romeo@{DOMAIN}/{number}", body="Soft!")
@@ -61,7 +75,7 @@ class HAProxyAddressTests(AddressActs, ActCase):
     """
 
     stageType = HAProxyStage
-    programs = (("wok", False), ("wok", True), ("strophe", False), ("xmppjs", True))
+    ways = (("wok", "tcp"), ("wok", "tls"), *AddressActs.ways)
 
 
 class HAProxyTLSAddressTests(AddressActs, ActCase):
@@ -82,12 +96,20 @@ class HAProxyHTTPAddressTests(AddressActs, ActCase):
 
 class NginxTests(ClientActs, ActCase):
     """
-    All that clients do works through nginx.
+    All that clients do by WebSocket works through nginx.
     """
 
     program = "strophe"
     mechanisms = ("SCRAM-SHA-256",)
     stageType = NginxStage
+
+
+class NginxBOSHTests(NginxTests):
+    """
+    All that they do by BOSH does, too.
+    """
+
+    stageType = NginxBOSHStage
 
 
 class ImpatientNginxStage(NginxStage):
@@ -112,9 +134,12 @@ class SilenceTests(ActCase):
         """
         romeo = await self.stage.online("strophe", ROMEO)
         juliet = await self.stage.online("xmppjs", JULIET)
+        self.stage.transport = "bosh"
+        nurse = await self.stage.online("strophe", NURSE)
         await deferLater(reactor, SILENCE_SECONDS)
-        for one, other, address in ((romeo, juliet, JULIET), (juliet, romeo, ROMEO)):
+        ring = ((romeo, juliet, JULIET), (juliet, nurse, NURSE), (nurse, romeo, ROMEO))
+        for one, other, address in ring:
             one.order("message", to=address, body="I have forgot why I did call thee back")
             await other.expect("message")
-        for actor in (romeo, juliet):
+        for actor in (romeo, juliet, nurse):
             self.assertEqual(actor.events, [])

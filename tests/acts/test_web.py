@@ -2,14 +2,14 @@
 # See LICENSE for details.
 
 """
-Stock clients of the web do what those on TCP do, by WebSocket.
+Stock clients of the web do what those on TCP do, by WebSocket and by BOSH.
 """
 
 from __future__ import annotations
 
 from tests.acts.case import ActCase, ProsodyCase
 from tests.acts.test_clients import ClientActs, TogetherActs
-from tests.acts.webstage import WebStage
+from tests.acts.webstage import BOSHStage, WebStage
 
 
 class StropheActs(ClientActs):
@@ -20,6 +20,14 @@ class StropheActs(ClientActs):
     program = "strophe"
     mechanisms = ("PLAIN", "SCRAM-SHA-1", "SCRAM-SHA-256")
     stageType = WebStage
+
+
+class StropheBOSHActs(StropheActs):
+    """
+    Strophe.js by BOSH.
+    """
+
+    stageType = BOSHStage
 
 
 class XMPPjsActs(ClientActs):
@@ -38,6 +46,12 @@ class StropheTests(StropheActs, ActCase):
     """
 
 
+class StropheBOSHTests(StropheBOSHActs, ActCase):
+    """
+    Strophe.js by BOSH, and the embedded server.
+    """
+
+
 class XMPPjsTests(XMPPjsActs, ActCase):
     """
     C{@xmpp/client}, and the embedded server.
@@ -47,6 +61,12 @@ class XMPPjsTests(XMPPjsActs, ActCase):
 class ProsodyStropheTests(StropheActs, ProsodyCase):
     """
     Strophe.js by WebSocket, and Prosody.
+    """
+
+
+class ProsodyStropheBOSHTests(StropheBOSHActs, ProsodyCase):
+    """
+    Strophe.js by BOSH, and Prosody.
     """
 
 
@@ -62,7 +82,7 @@ class EveryWayActs(TogetherActs):
     """
 
     programs = ("slix", "strophe", "xmppjs")
-    stageType = WebStage
+    stageType = BOSHStage
 
 
 class EveryWayTests(EveryWayActs, ActCase):

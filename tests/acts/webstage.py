@@ -30,6 +30,11 @@ type = "any"
 endpoint = "tcp:{ANY_PORT}:interface={{address}}"
 """
 
+INACTIVITY = """
+[bosh]
+inactivity = 10
+"""
+
 
 class WebStage(Stage):
     """
@@ -60,7 +65,8 @@ class WebStage(Stage):
 
 class BOSHStage(WebStage):
     """
-    The same, where they come in by BOSH if they can.
+    The same, where they come in by BOSH if they can, and are soon missed.
     """
 
     transport = "bosh"
+    listeners = LISTENERS + INACTIVITY
