@@ -289,6 +289,9 @@ class Door(Protocol):
             self._isCounted = False
             assert self._address is not None, "it was counted by that"
             self._origin.hub.limits.released(self._address)
+        self._records = None
+        if self._outbox is not None:
+            self._outbox.forget()
         inner, self._inner = self._inner, None
         if inner is not None:
             inner.connectionLost(reason)

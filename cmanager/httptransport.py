@@ -351,6 +351,8 @@ class HTTPTransport(Protocol):
         self._setTimer(None)
         if not self._isOver:
             self._stop()
+        self._arrival = Arrival()
+        self._outbox.forget()
         channel, self._channel = self._channel, None
         self._producer = None
         if channel is not None:
@@ -383,5 +385,6 @@ class HTTPTransport(Protocol):
         if wasPaused:
             self.transport.resumeProducing()
         arrival = evolve(self._arrival, address=address, isSecureOutside=isSecureOutside)
+        self._arrival = Arrival()
         self._enter(make(arrival))
         return True

@@ -231,3 +231,10 @@ class Outbox:
         Let go of the transport.
         """
         self._sink.release()
+
+    def forget(self) -> None:
+        """
+        Hold on to nothing: the connection is gone.  What OpenSSL keeps for it is large, and
+        would wait for the garbage collector.
+        """
+        self._records = None

@@ -432,7 +432,8 @@ class ClientStream(Protocol, ABC):
             self._stop()
             self._setDeadline(None)
             self.session.transportLost(reason)
-            self.session = None
+            self.session = self._records = None
+            self._outbox.forget()
 
     def _stop(self) -> None:
         self._vigil.stop()

@@ -7,7 +7,9 @@ Tests for L{cmanager.listeners}: whole listeners, from the first byte to a strea
 
 from __future__ import annotations
 
+import gc
 import ssl
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +33,7 @@ from cmanager.interfaces import IListener
 from cmanager.limits import Refused
 from cmanager.listeners import AnyListener, HTTPListener, HTTPSListener
 from cmanager.settings import LimitSettings, ListenerSettings, TLSSettings
-from cmanager.tls import XMPP_CLIENT, CertificateStore
+from cmanager.tls import XMPP_CLIENT, CertificateStore, ServerTLS
 from tests.bosh import post
 from tests.suite import HEADER, Hub, Transport, storeIn
 from tests.test_records import TLSClient
@@ -504,6 +506,56 @@ class CountTests(ListenerCase):
         judge.feed(self.sent())
         self.assertIn(b"policy-violation", b"".join(got.payload for got in judge.frames))
         self.assertTrue(self.transport.disconnecting)
+
+
+class FreeTests(ListenerCase):
+    """
+    What OpenSSL keeps for a connection is free with its end, and does not wait for the
+    garbage collector, which in a large process comes late.
+    """
+
+    def test_stages(self) -> None:
+        """
+        However far a client has come.
+        """
+        made: list[weakref.ref[Any]] = []
+        make = ServerTLS.serverConnectionForTLS
+
+        def noted(creator: ServerTLS, protocol: Any) -> Any:
+            connection = make(creator, protocol)
+            made.append(weakref.ref(connection))
+            return connection
+
+        self.patch(ServerTLS, "serverConnectionForTLS", noted)
+        gc.disable()
+        self.addCleanup(gc.enable)
+
+        def send(*parts: bytes, alpn: bytes | None = None) -> None:
+            client = self.secure(alpn)
+            for part in parts:
+                self.receive(client.send(part))
+
+        stages: tuple[Any, ...] = (
+            lambda: self.receive(TLSClient().exchange()),
+            lambda: self.receive(b"\x16garbage"),
+            lambda: self.secure(b"h2"),
+            lambda: self.secure(),
+            lambda: self.secure(HTTP_1_1),
+            lambda: self.secure(XMPP_CLIENT),
+            lambda: send(b"\0"),
+            lambda: send(HEADER),
+            lambda: send(GET, alpn=HTTP_1_1),
+            lambda: send(GET[:9]),
+            lambda: send(b"X\r\n"),
+            lambda: send(upgrade()),
+            lambda: send(GET, upgrade(), text(OPEN)),
+        )
+        for stage in stages:
+            self.connect()
+            stage()
+            self.assertIsNot(made[-1](), None)
+            self.lose()
+            self.assertIs(made[-1](), None, stages.index(stage))
 
 
 class SocketTests(TestCase):
