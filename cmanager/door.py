@@ -18,7 +18,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from cmanager.arrival import LOCAL_PEER, Arrival, Origin
-from cmanager.errors import PrefaceError
+from cmanager.errors import PrefaceError, StreamError
 from cmanager.limits import Refused, peerAddress
 from cmanager.outbox import Outbox
 from cmanager.preface import Preface
@@ -81,7 +81,8 @@ class Door(Protocol):
     through the door as long as there is one.
 
     A client is counted by its address from the first moment to the last, except one that
-    may speak for others (it is trusted): whom it brings, their streams count.
+    may speak for others (it is trusted): whom it brings, their streams count.  Each takes
+    the place of a session until it has one.
 
     All must be over within C{loginTimeout}; nothing is kept of what is read but the start
     of a preface.
@@ -97,6 +98,7 @@ class Door(Protocol):
     _inner: IProtocol | None = None
     _address: str | None = None
     _isSecureOutside: bool | None = None
+    _isStranger = False
     _isCounted = False
     _isEnding = False
     _amount = 0
@@ -116,6 +118,12 @@ class Door(Protocol):
         hub = self._origin.hub
         self._timer = hub.wheel.schedule(hub.settings.loginTimeout, self._timedOut)
         self._address = peerAddress(transport.getPeer())
+        try:
+            hub.table.addStranger()
+        except StreamError as error:
+            self._refuse(error.condition, str(error))
+            return
+        self._isStranger = True
         if not self._origin.listener.proxyProtocol:
             self._count()
         elif self._address in self._ways.trusted:
@@ -219,24 +227,33 @@ class Door(Protocol):
         if xmpp is not None and (
             protocol == XMPP_CLIENT or (not protocol and first in _XMPP_FIRST)
         ):
-            self._letThrough(xmpp, data)
+            self.enter(xmpp(self._arrival(data)))
         elif http is not None and (protocol == HTTP_1_1 or (not protocol and first.isupper())):
-            self._letThrough(lambda arrival: http(arrival, self.enter), data)
+            self._connect(http(self._arrival(data), self.enter))
         else:
             self._refuse("first-byte", f"0x{first.hex()} begins nothing that is spoken here")
 
-    def _letThrough(self, make: Callable[[Arrival], IProtocol], data: bytes) -> None:
+    def _arrival(self, data: bytes) -> Arrival:
         self._setTimer(None)
         arrival = Arrival(
             self._address, self._records, self._isSecureOutside, self._isCounted, self._outbox, data
         )
         self._records = self._outbox = None
-        self.enter(make(arrival))
+        return arrival
 
-    def enter(self, inner: IProtocol) -> None:
+    def enter(self, stream: IProtocol) -> None:
         """
-        Have the transport speak to C{inner} from now on, through us.
+        Have the transport speak to C{stream} from now on, through us.
         """
+        self._leave()
+        self._connect(stream)
+
+    def _leave(self) -> None:
+        if self._isStranger:
+            self._isStranger = False
+            self._origin.hub.table.removeStranger()
+
+    def _connect(self, inner: IProtocol) -> None:
         self._inner = inner
         inner.makeConnection(self.transport)
 
@@ -285,6 +302,7 @@ class Door(Protocol):
         """
         self._isEnding = True
         self._setTimer(None)
+        self._leave()
         if self._isCounted:
             self._isCounted = False
             assert self._address is not None, "it was counted by that"

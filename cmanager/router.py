@@ -439,6 +439,7 @@ class Router(MultiService):
                 {state.value: count for state, count in states.items()},
             ),
             ("sessions_limit", "Most clients at once.", "", {"": self.table.capacity}),
+            ("strangers", "Connections without a client's stream.", "", {"": self.table.strangers}),
             ("link_sessions", "Clients on a link.", "link", {k.name: k.load for k in links}),
             ("link_ready", "Links, 1 if ready.", "link", {k.name: k.isReady for k in links}),
             ("links_full", "Links that take no more for now.", "", {"": len(self._full)}),

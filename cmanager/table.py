@@ -80,13 +80,16 @@ class Table:
     """
     All sessions of the process.
 
-    @param capacity: How many there may be at once.
+    @param capacity: How many there may be at once, strangers among them.
     @param manager: Our name on the links, which no stream id may hold: it is half a
         secret (pitfall S-1), and clients see their stream id.
+    @ivar strangers: Connections without a session: of clients that have not said yet what
+        they speak, or that speak HTTP.
     """
 
     def __init__(self, capacity: int, manager: str = "") -> None:
         self.capacity = capacity
+        self.strangers = 0
         self._manager = manager.lower()
         self._byID: dict[str, Session] = {}
         self._byLink: dict[ILink, dict[Session, None]] = {}
@@ -131,12 +134,30 @@ class Table:
         """
         if session.id in self._byID:
             raise LocalError("two sessions with one stream id")
-        if len(self._byID) >= self.capacity:
+        self._requireRoom()
+        self._byID[session.id] = session
+        self._byState[session.state] = self._byState.get(session.state, 0) + 1
+
+    def addStranger(self) -> None:
+        """
+        Count a connection that has no session.
+
+        @raise StreamError: As L{add}.
+        """
+        self._requireRoom()
+        self.strangers += 1
+
+    def removeStranger(self) -> None:
+        """
+        It is gone, or is about to have one.
+        """
+        self.strangers -= 1
+
+    def _requireRoom(self) -> None:
+        if len(self._byID) + self.strangers >= self.capacity:
             raise StreamError(
                 "resource-constraint", "Too many clients.", reason="limits.sessions is reached"
             )
-        self._byID[session.id] = session
-        self._byState[session.state] = self._byState.get(session.state, 0) + 1
 
     def move(self, session: Session, state: State) -> None:
         """

@@ -45,6 +45,7 @@ from cmanager.settings import (
 )
 from cmanager.stanza import FOOTER, Stanza, StreamHeader
 from cmanager.stream import ClientStream
+from cmanager.table import Table
 from cmanager.tls import CertificateStore
 from cmanager.wheel import Wheel
 from tests.certificates import authority
@@ -146,6 +147,7 @@ class Hub:
     def __init__(self, clock: Any, tls: CertificateStore, **settings: Any) -> None:
         self.settings = ClientSettings(**settings)
         self.limits = AddressLimits(LimitSettings(), clock.seconds)
+        self.table = Table(self.limits.settings.sessions)
         self.metrics = Metrics()
         self.wheel = Wheel(clock.seconds)
         self.bosh = Directory(BOSHSettings(inactivity=10, polling=0))

@@ -682,10 +682,33 @@ class CountTests(DoorCase):
             self.assertEqual(self.connections(), 1)
             if self.inner is not None:
                 self.assertTrue(self.inner.arrival.isCounted)
-            self.lose()
-            self.assertEqual(self.connections(), 0)
-            self.lose()
-            self.assertEqual(self.connections(), 0)
+            hasStream = self.inner is not None and self.inner.kind == "xmpp"
+            self.assertEqual(self.hub.table.strangers, 0 if hasStream else 1)
+            for _ in range(2):
+                self.lose()
+                self.assertEqual(self.connections(), 0)
+                self.assertEqual(self.hub.table.strangers, 0)
+
+    def test_full(self) -> None:
+        """
+        Each connection takes the place of a session until it has a stream; the n-th comes in,
+        the one after does not, and charges nobody.
+        """
+        self.hub.table.capacity = 2
+        self.connect()
+        self.receive(HTTP)
+        first = self.inner
+        self.connect()
+        self.assertFalse(self.transport.disconnecting)
+        self.connect()
+        self.assertTrue(self.transport.disconnecting)
+        self.assertEqual(self.refused("resource-constraint"), 1)
+        self.lose()
+        self.assertEqual((self.connections(), self.hub.table.strangers), (2, 2))
+        assert first is not None and first.letIn is not None
+        first.letIn(Inner("xmpp", first.arrival))
+        self.connect()
+        self.assertFalse(self.transport.disconnecting)
 
     def test_limited(self) -> None:
         """

@@ -115,6 +115,21 @@ class TableTests(SynchronousTestCase):
         table.remove(table.get("a"))
         table.add(entry("c"))
 
+    def test_strangers(self) -> None:
+        """
+        A connection without a session takes the place of one.
+        """
+        table = Table(2)
+        table.addStranger()
+        table.add(entry("a"))
+        for add in (table.addStranger, lambda: table.add(entry("b"))):
+            error = self.assertRaises(StreamError, add)
+            self.assertEqual(error.condition, "resource-constraint")
+        self.assertEqual((len(table), table.strangers), (1, 1))
+        table.removeStranger()
+        table.add(entry("b"))
+        self.assertRaises(StreamError, table.addStranger)
+
     def test_twice(self) -> None:
         """
         One stream id cannot be listed twice.
