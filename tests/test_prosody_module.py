@@ -14,6 +14,7 @@ import hmac
 import re
 import socket
 import subprocess
+import time
 from base64 import b64decode, b64encode
 from collections import defaultdict
 from collections.abc import Callable
@@ -2057,12 +2058,28 @@ class KeepaliveTests(ModuleTestCase):
         A space is sent on each link; one on which nothing came for too long ends.
         """
         self.prosody = self.own(
-            options="connection_manager_keepalive = 0.2\nconnection_manager_dead_after = 0.7\n"
+            options="connection_manager_keepalive = 1\nconnection_manager_dead_after = 1.5\n"
         )
         self.prosody.start()
         peer = await self.ready()
         self.assertEqual(await self.streamError(peer), "connection-timeout")
         self.assertTrue(re.search(r">\s+<", peer.text))
+
+    async def test_often(self) -> None:
+        """
+        Whatever is wanted, there is no more than one space a second.
+        """
+        for wanted in ("0", "-5"):
+            self.prosody = self.own(
+                options=f"connection_manager_keepalive = {wanted}\n"
+                "connection_manager_dead_after = 1.5\n"
+            )
+            self.prosody.start()
+            begin = time.monotonic()
+            peer = await self.ready()
+            self.assertEqual(await self.streamError(peer), "connection-timeout")
+            spaces = re.findall(r"(?<=>)\s+(?=<)", peer.text)
+            self.assertLessEqual(len("".join(spaces)), time.monotonic() - begin + 1)
 
 
 class LinkTLSTests(ModuleTestCase):

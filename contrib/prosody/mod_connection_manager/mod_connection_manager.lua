@@ -60,6 +60,7 @@ local max_stream_id_bytes = 256;
 -- Below the 32 MiB at which Prosody 13 cuts any connection.
 local default_send_buffer = 16*1024*1024;
 local stop_timeout = 5;
+local min_keepalive = 1;
 
 local legacy_error_codes = {
 	["bad-request"] = { "400", "modify" };
@@ -926,6 +927,10 @@ function cut_link(link, problem)
 	cut(link.conn);
 end
 
+local function keepalive()
+	return math.max(option("number", "keepalive", 30), min_keepalive);
+end
+
 -- One look at all links: a space to keep each alive, an end for those that are dead.
 local function watch()
 	local deadline = now() - option("number", "dead_after", 90);
@@ -941,7 +946,7 @@ local function watch()
 			link.send(" ");
 		end
 	end
-	return option("number", "keepalive", 30);
+	return keepalive();
 end
 
 local push_scheduled = false;
@@ -996,7 +1001,7 @@ function module.add_host(module) -- luacheck: ignore 431/module
 	schedule_push();
 end
 
-local watch_timer = timer.add_task(option("number", "keepalive", 30), watch);
+local watch_timer = timer.add_task(keepalive(), watch);
 
 function module.unload()
 	timer.stop(watch_timer);
