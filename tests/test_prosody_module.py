@@ -420,12 +420,14 @@ class ModuleTestCase(TestCase):
         self.addCleanup(prosody.stop)
         return prosody
 
-    async def connect(self, manager: str = "cm1") -> Peer:
+    async def connect(self, manager: str = "cm1", address: str = LOOPBACK) -> Peer:
         """
-        Return a link on which nothing was said.
+        Return a link from C{address} on which nothing was said.
         """
         peer = Peer(f"{manager}/{next(links)}")
-        endpoint = HostnameEndpoint(reactor, LOOPBACK, self.prosody.linkPort)
+        endpoint = HostnameEndpoint(
+            reactor, LOOPBACK, self.prosody.linkPort, bindAddress=(address, 0)
+        )
         await connectProtocol(endpoint, peer)
         self.addCleanup(self.disconnect, peer)
         return peer
@@ -1898,24 +1900,56 @@ class BoundTests(ModuleTestCase):
         await peer.ask(first, "<close/>")
         await peer.create()
 
+    async def refused(self, address: str) -> None:
+        """
+        Connect from C{address}, and be cut.
+        """
+        peer = await self.connect(address=address)
+        await peer.lost
+        peer.lost = succeed(None)
+
+    async def opened(self, address: str) -> Peer:
+        """
+        Connect from C{address}, and be asked for the handshake.
+        """
+        peer = await self.connect(address=address)
+        peer.header()
+        await peer.next("features")
+        return peer
+
     async def test_linksBeforeHandshake(self) -> None:
         """
         64 links may be without a handshake; the next one is cut.
         """
         self.prosody = self.own()
         self.prosody.start()
-        peers = [await self.connect() for _ in range(64)]
-        for peer in peers:
-            peer.header()
-            await peer.next("features")
-        more = await self.connect()
-        await more.lost
-        more.lost = succeed(None)
+        peers = [await self.opened(f"127.0.1.{number // 16}") for number in range(64)]
+        await self.refused("127.0.1.4")
         peers[0].handshake()
         await peers[0].next("handshake")
-        more = await self.connect()
-        more.header()
-        await more.next("features")
+        await self.opened("127.0.1.4")
+        await self.refused("127.0.1.0")
+
+    async def test_linksFromOneAddress(self) -> None:
+        """
+        16 links from one address may be without a handshake; the next one from there is cut,
+        until one of them has made it or is gone.
+        """
+        self.prosody = self.own()
+        self.prosody.start()
+        peers = [await self.opened("127.0.1.1") for _ in range(16)]
+        await self.refused("127.0.1.1")
+        await self.opened("127.0.1.2")
+        peers[0].handshake()
+        await peers[0].next("handshake")
+        await self.opened("127.0.1.1")
+        await self.refused("127.0.1.1")
+        peers[1].send("</stream:stream>")
+        await peers[1].next("end")
+        await peers[1].lost
+        peers[1].lost = succeed(None)
+        await self.opened("127.0.1.1")
+        await self.refused("127.0.1.1")
 
     async def test_waitingStanzas(self) -> None:
         """

@@ -50,6 +50,8 @@ local xmlns_sasl = "urn:ietf:params:xml:ns:xmpp-sasl";
 local unauthed_stanza_size_limit = 10000;
 local unauthed_timeout = 30;
 local max_unauthed_links = 64;
+-- One host alone is not to use them up; several managers on one may all begin at once.
+local max_unauthed_links_from_one_address = 16;
 -- Stanzas of one client that wait for a module that is waiting itself.
 local max_pending_stanzas = 256;
 -- Clients that have left, so that their undelivered messages are still taken back.
@@ -76,6 +78,7 @@ local legacy_error_codes = {
 local managers = {}; -- by name
 local links = {}; -- by connection
 local unauthed_links = 0;
+local unauthed_links_from = {}; -- by address
 local on_last_link_gone; -- set while Prosody is stopping
 
 -- mod_c2s's own table: it counts, lists and stops what is in it.
@@ -548,10 +551,17 @@ local function pending_bytes(conn)
 	return sum;
 end
 
+-- Counts the links without a handshake, in all and from an address.
+local function count_unauthed(address, by)
+	unauthed_links = unauthed_links + by;
+	local count = (unauthed_links_from[address] or 0) + by;
+	unauthed_links_from[address] = count > 0 and count or nil;
+end
+
 local cut_link; -- forward declaration
 
 local function new_link(conn)
-	local link = { type = "connection_manager_unauthed", conn = conn, notopen = true, seen = now(), unsent = 0 };
+	local link = { type = "connection_manager_unauthed", conn = conn, ip = conn:ip(), notopen = true, seen = now(), unsent = 0 };
 	link.id = "cm"..tostring(link):match("%x+$"):lower();
 	link.log = logger.init(link.id);
 	link.secure = conn:ssl() and true or nil;
@@ -698,7 +708,7 @@ local function handshake(link, element)
 		link.log("warn", "Wrong secret for connection manager %s, from %s", link.manager_name, link.conn:ip());
 		return link:close("not-authorized");
 	end
-	unauthed_links = unauthed_links - 1;
+	count_unauthed(link.ip, -1);
 	local manager = enter(link);
 	link.stream:set_stanza_size_limit(option("number", "stanza_size_limit", 1024*1024));
 	link.log("info", "Link %s is ready", link.address);
@@ -872,12 +882,14 @@ end
 local listener = {};
 
 function listener.onconnect(conn)
-	if unauthed_links >= max_unauthed_links then
-		module:log("warn", "Too many links without a handshake; refusing %s", conn:ip());
+	local address = conn:ip();
+	if unauthed_links >= max_unauthed_links
+	or (unauthed_links_from[address] or 0) >= max_unauthed_links_from_one_address then
+		module:log("warn", "Too many links without a handshake; refusing %s", address);
 		conn:close();
 		return;
 	end
-	unauthed_links = unauthed_links + 1;
+	count_unauthed(address, 1);
 	local link = new_link(conn);
 	links[conn] = link;
 	conn:setoption("keepalive", true);
@@ -916,7 +928,7 @@ function listener.ondisconnect(conn, problem)
 	links[conn] = nil;
 	if on_last_link_gone and not next(links) then on_last_link_gone(); end
 	link.closing = true;
-	if not link.manager then unauthed_links = unauthed_links - 1; end
+	if not link.manager then count_unauthed(link.ip, -1); end
 	leave(link, problem);
 end
 
