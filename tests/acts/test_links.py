@@ -12,6 +12,7 @@ from twisted.internet.defer import gatherResults
 from tests.acts.actor import Actor
 from tests.acts.case import JULIET, ROMEO, ActCase, ProsodyCase
 from tests.acts.stage import DOMAIN, LINK_READY
+from tests.acts.webstage import BOSHStage, WebStage
 
 MESSAGES = 1000
 
@@ -101,3 +102,21 @@ class ProsodyLinkTests(LinkActs, ProsodyCase):
     """
     With Prosody.
     """
+
+
+class WebSocketLinkTests(LinkActs, ActCase):
+    """
+    By WebSocket.
+    """
+
+    program = "strophe"
+    stageType = WebStage
+
+
+class BOSHLinkTests(LinkActs, ActCase):
+    """
+    By BOSH.
+    """
+
+    program = "strophe"
+    stageType = BOSHStage
