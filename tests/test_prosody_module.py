@@ -1972,6 +1972,39 @@ class BoundTests(ModuleTestCase):
         self.assertEqual(error[0].tag, f"{STREAM_ERRORS}policy-violation")
         await peer.next(("close", stream))
 
+    async def test_waitingBytes(self) -> None:
+        """
+        The stanzas that wait for a slow module may have so many bytes together and not one
+        more, but for the first, which may have any number.
+        """
+        self.prosody = self.own(
+            options="connection_manager_pending_bytes = 2000\n", modules=("slow",)
+        )
+        self.prosody.addModule("slow", SLOW)
+        self.prosody.start()
+        peer = await self.ready()
+        user = self.user()
+
+        def message(size: int) -> str:
+            frame = f"<message to='{user}@example.org' xml:lang='en'><body>%s</body></message>"
+            return frame % ("x" * (size - len(frame % "")))
+
+        for sizes in ((1500, 500), (5000,)):
+            stream = await peer.login(user)
+            peer.route(stream, message(9000))  # that one is being worked on
+            for size in sizes:
+                peer.route(stream, message(size))
+            await peer.create()
+            self.assertFalse(peer.has(("close", stream)), sizes)
+        for sizes in ((1500, 501), (5000, 200)):
+            stream = await peer.login(user)
+            peer.route(stream, message(9000))
+            for size in sizes:
+                peer.route(stream, message(size))
+            error = await peer.routed(stream)
+            self.assertEqual(error[0].tag, f"{STREAM_ERRORS}policy-violation", sizes)
+            await peer.next(("close", stream))
+
     async def test_returns(self) -> None:
         """
         1000 messages of a manager may wait for storage, behind the one that is being

@@ -52,7 +52,8 @@ local unauthed_timeout = 30;
 local max_unauthed_links = 64;
 -- One host alone is not to use them up; several managers on one may all begin at once.
 local max_unauthed_links_from_one_address = 16;
--- Stanzas of one client that wait for a module that is waiting itself.
+-- Stanzas of one client that wait for a module that is waiting itself; their bytes are
+-- bounded, too, by an option.
 local max_pending_stanzas = 256;
 -- Clients that have left, so that their undelivered messages are still taken back.
 local max_departed, departed_memory = 10000, 60;
@@ -329,7 +330,7 @@ end
 -- One step of a client's stream, in the session's own thread.
 local function process(work)
 	local client, stanza = work.client, work.stanza;
-	client.pending = client.pending - 1;
+	client.pending, client.pending_bytes = client.pending - 1, client.pending_bytes - (work.bytes or 0);
 	client.current = work;
 	if client.closed then return; end
 	local session = client.session;
@@ -371,7 +372,7 @@ end
 local function new_client(manager, link, id, host, address)
 	local client = {
 		manager = manager, link = link, id = id, host = host;
-		waiting = {}, waiting_bytes = 0, pending = 0, seen = now(), lang = "en";
+		waiting = {}, waiting_bytes = 0, pending = 0, pending_bytes = 0, seen = now(), lang = "en";
 		route_head = ("<route streamid='%s' from='%s' to='%s'>"):format(xml_escape(id), xml_escape(host), xml_escape(manager.name));
 	};
 	local conn = tls.new_leg(address or link.conn:ip(), link.conn,
@@ -419,11 +420,18 @@ local function new_client(manager, link, id, host, address)
 end
 
 local function run(client, work)
-	client.pending = client.pending + 1;
-	if client.pending > max_pending_stanzas and not work.finish then
-		close_client(client, { condition = "policy-violation", text = "Too many stanzas are waiting" });
-		return;
+	if work.stanza and client.session.thread.state ~= "ready" then
+		-- It is written out to be measured only where it has to wait.
+		work.bytes = #tostring(work.stanza);
+		local before = client.pending_bytes;
+		if client.pending >= max_pending_stanzas
+		or before > 0 and before + work.bytes > option("number", "pending_bytes", 1024*1024) then
+			close_client(client, { condition = "policy-violation", text = "Too many stanzas are waiting" });
+			return;
+		end
+		client.pending_bytes = before + work.bytes;
 	end
+	client.pending = client.pending + 1;
 	work.client = client;
 	client.session.thread:run(work);
 end
