@@ -675,6 +675,26 @@ class PingTests(WebSocketCase):
         self.pass_(1)
         self.assertEqual(self.frames(), [Got(PING, b"")])
 
+    def test_silence(self) -> None:
+        """
+        In five minutes in which nobody says anything nothing ends, and no proxy that waits for
+        a minute has reason to, whether the client answers or not.
+        """
+        for isAnswering in (False, True):
+            self.listen()
+            self.receive(HEADER)
+            self.sent()
+            del self.session.seen[:]
+            for _ in range(10):
+                self.pass_(29)
+                self.assertEqual(self.frames(), [])
+                self.pass_(1)
+                self.assertEqual(self.frames(), [Got(PING, b"")])
+                if isAnswering:
+                    self.arrive(frame(PONG))
+            self.assertEqual(self.session.seen, [("idle", "login")])
+            self.assertFalse(self.transport.disconnecting or self.transport.aborted)
+
     def test_never(self) -> None:
         """
         With an interval of 0 it gets none.
