@@ -950,9 +950,56 @@ class LoginTests(ModuleTestCase):
             certificate % ("", ""),
             certificate % ("", "?"),
             certificate % ("", b64encode(b"no certificate").decode()),
+            *(certificate % (f"fingerprint='{text}'", "") for text in self.noFingerprints()),
         ):
-            reply = await peer.ask(next(streamIDs), f"<create>{extension}</create>")
-            self.assertEqual(condition(reply)[2], "bad-request", extension)
+            await self.impossible(peer, extension)
+
+    async def impossible(self, peer: Peer, extension: str) -> None:
+        """
+        Announce a client with an extension that is refused.
+        """
+        reply = await peer.ask(next(streamIDs), f"<create>{extension}</create>")
+        self.assertEqual(condition(reply)[2], "bad-request", extension)
+        self.assertEqual(detail(reply), "invalid-payload", extension)
+
+    def noFingerprints(self) -> list[str]:
+        """
+        Return what is like the fingerprint C{"ab" * 32}, and is none.
+        """
+        good = "ab" * 32
+        return ["", good[1:], good + "0", good.upper(), ":".join(["ab"] * 32), good[:-1] + "g"]
+
+    async def test_fingerprintOnly(self) -> None:
+        """
+        A certificate may be told by its fingerprint alone.
+        """
+        peer = await self.ready()
+        await peer.create(f"<tls xmlns='{TLS}'><certificate fingerprint='{'ab' * 32}'/></tls>")
+
+    async def test_doubled(self) -> None:
+        """
+        Where something is said twice neither is believed, be it the same.
+        """
+        peer = await self.ready()
+        for element in (
+            f"<certificate fingerprint='{'ab' * 32}'/>",
+            "<channel-binding type='tls-unique'>YWJj</channel-binding>",
+        ):
+            await peer.create(f"<tls xmlns='{TLS}'>{element}</tls>")
+            await self.impossible(peer, f"<tls xmlns='{TLS}'>{element}{element}</tls>")
+
+    async def test_bindingData(self) -> None:
+        """
+        Binding data is complete base64 and has up to 1024 bytes; data of an unknown type
+        may be anything.
+        """
+        peer = await self.ready()
+        binding = f"<tls xmlns='{TLS}'><channel-binding type='%s'>%s</channel-binding></tls>"
+        for text in ("YQ==", "YWI=", " Y\nWJj ", b64encode(bytes(1024)).decode()):
+            await peer.create(binding % ("tls-unique", text))
+        for text in ("YWJjYQ", "YQ=", "YQ==YQ==", "YQ==x", b64encode(bytes(1025)).decode()):
+            await self.impossible(peer, binding % ("tls-unique", text))
+        await peer.create(binding % ("tls-future", "?"))
 
     def bound(self, name: str, data: bytes) -> str:
         """
@@ -1135,6 +1182,16 @@ class ExternalTests(ModuleTestCase):
         user = self.user()
         extension = self.certificate(f"{user}@example.org", verified=False)
         self.assertEqual(await self.attempt(extension), f"{SASL}failure")
+
+    async def test_verifiedOtherwise(self) -> None:
+        """
+        Only C{"true"} says that it was verified.
+        """
+        user = self.user()
+        extension = self.certificate(f"{user}@example.org")
+        for word in ("1", "TRUE", " true"):
+            told = extension.replace("verified='true'", f"verified='{word}'")
+            self.assertEqual(await self.attempt(told), f"{SASL}failure", word)
 
     async def test_otherHost(self) -> None:
         """

@@ -25,6 +25,13 @@ local oid_xmpp_address = "1.3.6.1.5.5.7.8.5";
 local binding_types = { "tls-exporter", "tls-server-end-point", "tls-unique" };
 local is_binding_type = { ["tls-exporter"] = true, ["tls-server-end-point"] = true, ["tls-unique"] = true };
 
+-- The bytes of an element in base64.  Prosody's decoder lets pass what has no end, or too many.
+local function decode(element)
+	local text = (element:get_text() or ""):gsub("%s+", "");
+	if #text % 4 ~= 0 or not text:match("^[%w+/]*=?=?$") then return nil; end
+	return base64.decode(text);
+end
+
 local function load_certificate(der)
 	if not (have_ssl and ssl.loadcertificate) then return nil; end
 	local text, lines = base64.encode(der), { "-----BEGIN CERTIFICATE-----" };
@@ -37,14 +44,13 @@ end
 -- Reads <certificate/>; returns what it says or nil and what is wrong with it.
 local function parse_certificate(element)
 	local found = {
-		fingerprint = element.attr.fingerprint and element.attr.fingerprint:gsub(":", ""):lower();
-		verified = element.attr.verified == "true" or element.attr.verified == "1";
+		fingerprint = element.attr.fingerprint;
+		verified = element.attr.verified == "true";
 		problem = element.attr.problem;
 	};
-	local text = (element:get_text() or ""):gsub("%s+", "");
-	if text ~= "" then
-		local der = base64.decode(text);
-		if not der then return nil, "a certificate that is not base64"; end
+	local der = decode(element);
+	if not der then return nil, "a certificate that is not base64"; end
+	if der ~= "" then
 		local fingerprint = hashes.sha256(der, true);
 		if found.fingerprint and found.fingerprint ~= fingerprint then
 			return nil, "a certificate that has another fingerprint";
@@ -54,6 +60,9 @@ local function parse_certificate(element)
 		if not found.x509 then return nil, "a certificate that cannot be read"; end
 	end
 	if not found.fingerprint then return nil, "a certificate without its fingerprint"; end
+	if #found.fingerprint ~= 64 or found.fingerprint:match("[^0-9a-f]") then
+		return nil, "a fingerprint that is not one of SHA-256";
+	end
 	return found;
 end
 
@@ -67,13 +76,17 @@ local function parse(element)
 		bindings = {};
 	};
 	for child in element:childtags("channel-binding") do
-		local data = base64.decode(((child:get_text() or ""):gsub("%s+", "")));
-		if not data or data == "" or #data > max_binding_bytes then return nil, "channel binding data that is not base64"; end
+		local kind = child.attr.type;
 		-- Types of the future are passed over: nobody here could ask for them.
-		if is_binding_type[child.attr.type] then found.bindings[child.attr.type] = data; end
+		if is_binding_type[kind] then
+			local data = decode(child);
+			if not data or data == "" or #data > max_binding_bytes then return nil, "channel binding data that is not base64"; end
+			if found.bindings[kind] then return nil, "channel binding data of one type twice"; end
+			found.bindings[kind] = data;
+		end
 	end
-	local certificate = element:get_child("certificate");
-	if certificate then
+	for certificate in element:childtags("certificate") do
+		if found.certificate then return nil, "two certificates"; end
 		local problem;
 		found.certificate, problem = parse_certificate(certificate);
 		if not found.certificate then return nil, problem; end
