@@ -188,12 +188,14 @@ class Bench:
             stands = [s for s in self.busy if s.subject == DIRECT or s.subject.isTLS is isTLS]
             found: dict[Subject, list[int]] = {}
             late: Counter[Subject] = Counter()
+            shares: dict[Subject, list[float]] = {}
             for number, stand in self.rounds(stands):
                 seconds = self.options.seconds if number else self.options.seconds * WARM_SHARE
                 result = stand.load(seconds, self.options.sessions, rate=rate)
                 if number:
                     found.setdefault(stand.subject, []).extend(result["delays"])
                     late[stand.subject] += result["late"]
+                    shares.setdefault(stand.subject, []).append(result["cpu"] / result["seconds"])
             direct = self._quantiles(found[DIRECT])
             for subject, values in found.items():
                 own = self._quantiles(values)
@@ -208,6 +210,7 @@ class Bench:
                         "rate": rate,
                         "stanzas": len(values),
                         "late": late[subject],
+                        "share": spread(shares[subject]),
                         "milliseconds": own,
                         "added": None if subject == DIRECT else added,
                     }

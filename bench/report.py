@@ -208,7 +208,7 @@ def _logins(result: Row) -> list[str]:
 def _delays(result: Row) -> list[str]:
     lines = [
         "Milliseconds for a stanza in and out, at half of what cmanager can do",
-        f"{'':14} {'stanzas/s':>9}"
+        f"{'':14} {'stanzas/s':>9} {'subject':>7}"
         + "".join(f"{name:>8}{'added':>8}" for name in ("median", "p99", "p99.9")),
     ]
     for row in result["delays"]:
@@ -218,5 +218,6 @@ def _delays(result: Row) -> list[str]:
             for name, value in row["milliseconds"].items()
         )
         note = "  could not keep the pace" if row["late"] else ""
-        lines.append(f"{row['subject']:14} {row['rate']:9.0f}{figures}".rstrip() + note)
+        share = "" if row["added"] is None else f"{row['share']['median']:.0%}"
+        lines.append(f"{row['subject']:14} {row['rate']:9.0f} {share:>7}{figures}".rstrip() + note)
     return lines
