@@ -9,9 +9,8 @@ which is L{cmanager.window}'s.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
-from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from zope.interface import implementer
@@ -26,32 +25,13 @@ from cmanager.scanner import Closed, Event, Opened
 from cmanager.settings import StartTLS
 from cmanager.stanza import Stanza, StreamHeader
 from cmanager.terms import contentType, rulesFor
-from cmanager.window import Ending, Window
+from cmanager.visits import Exchange, Visits
+from cmanager.window import Window
 
 if TYPE_CHECKING:
     from cmanager.body import Body
     from cmanager.clienttls import ClientTLS
     from cmanager.session import Session
-    from cmanager.wheel import Timer
-
-
-class Exchange(Protocol):
-    """
-    One HTTP request, and its answer.
-
-    @ivar isPending: It has been answered, and there are bytes of that which the kernel
-        has not taken.
-    """
-
-    def __hash__(self) -> int: ...
-
-    @property
-    def isPending(self) -> bool: ...
-
-    def answer(self, status: int, type_: str, data: bytes) -> None:
-        """
-        Answer it, if it is still there.
-        """
 
 
 @implementer(IClientStream)
@@ -59,12 +39,9 @@ class BOSHStream:
     """
     One client's stream.  See L{IClientStream}.
 
-    Its transport is the requests that come for it, over whatever connections and from
-    whatever addresses: the client is where the first request was from, and as secure.
-    That transport is lost when the client has ended the session, has broken a rule, or has
-    not been here for C{inactivity}; or, where we end it, once the client was told and is not
-    likely to come for what it has missed, or the grace time is over.  Nothing else is an idle
-    client's end, and one that the session does not read stays while it repeats its requests.
+    Its transport is the requests that come for it (L{Visits}), over whatever connections and
+    from whatever addresses: the client is where the first request was from, and as secure.
+    It is never idle: who comes back in time stays, C{client.idle-timeout} is for others.
 
     Waiting is bounded: requests and what is to be sent by the L{Window}, what has been
     read but not processed by one request, as none is taken before.
@@ -79,13 +56,9 @@ class BOSHStream:
     canStartTLS = False
     peer = LOCAL_PEER
     session: Session | None = None
-    _call: IDelayedCall | None = None
-    _timer: Timer | None = None
     _isDeaf = False  # no more requests are looked at
-    _isLeaving = False  # the last of them was the client's end
     _isClosing = False  # close() or abort() has been called
     _isDelivering = True
-    _isPatient = True  # the client may have time to be told of the end
 
     def __init__(self, origin: Origin, first: Body, address: str | None, *, secure: bool) -> None:
         """
@@ -109,14 +82,20 @@ class BOSHStream:
         except StreamError:
             self._release()
             raise
-        self._seconds = origin.reactor.seconds
-        self._type = contentType(first)
-        self._closeTimeout = hub.settings.closeTimeout
+        seconds = origin.reactor.seconds
         self.sid = hub.bosh.add(self)
         rules = rulesFor(hub.bosh.settings, hub.settings)
-        self._window = Window(rules, self.sid, first, self._seconds())
+        self._window = Window(rules, self.sid, first, seconds())
+        self._visits = Visits(
+            origin.reactor,
+            hub.wheel,
+            self._window,
+            self,
+            contentType(first),
+            hub.settings.closeTimeout,
+        )
         limits = hub.limits.settings
-        bucket = TokenBucket(limits.bytesPerSecond, limits.bytesBurst, self._seconds)
+        bucket = TokenBucket(limits.bytesPerSecond, limits.bytesBurst, seconds)
         self._intake: Intake[Event | StreamError] = Intake(
             origin.reactor, self, self._dispatch, bucket
         )
@@ -128,28 +107,30 @@ class BOSHStream:
         """
         A request has come.
         """
-        self._window.request(exchange, body, self._seconds())
-        self._take()
-        self._flush()
+        self._visits.request(exchange, body)
 
     def lost(self, exchange: Exchange) -> None:
         """
         The connection of a request is gone, before all of its answer was sent.
         """
-        if self.session is not None:
-            self._window.lost(exchange, self._seconds())
-            self._flush()
+        self._visits.lost(exchange)
 
     def received(self, exchange: Exchange) -> None:
         """
         The client is known to have the answer to a request.
         """
-        if self.session is not None:
-            self._window.received(exchange)
+        self._visits.received(exchange)
 
-    def _take(self) -> None:
+    @property
+    def isBehind(self) -> bool:
         """
-        Process what is here, in its order, as far as the session wants it.
+        See L{Visited <cmanager.visits.Visited>}.
+        """
+        return self._intake.isWaiting
+
+    def take(self) -> None:
+        """
+        See L{Visited <cmanager.visits.Visited>}: as far as the session wants it.
         """
         intake = self._intake
         try:
@@ -179,7 +160,6 @@ class BOSHStream:
         elif body.isTerminate:
             events.append(Closed("body"))
         self._isDeaf = body.error is not None or body.isTerminate
-        self._isLeaving = body.isTerminate
         return events
 
     def _dispatch(self, event: Event | StreamError) -> None:
@@ -249,8 +229,8 @@ class BOSHStream:
         """
         For L{Intake}: take more.
         """
-        self._take()
-        self._flushLater()
+        self.take()
+        self._visits.flushLater()
 
     # Writing
 
@@ -283,7 +263,7 @@ class BOSHStream:
             self.abort()
             return
         self._window.send(element)
-        self._flushLater()
+        self._visits.flushLater()
 
     def deliver(self, stanza: Stanza) -> bool:
         """
@@ -297,7 +277,7 @@ class BOSHStream:
             self.session.overflowed(stanza)
             return False
         self._window.send(stanza.data, stanza)
-        self._flushLater()
+        self._visits.flushLater()
         return True
 
     def takeUndelivered(self) -> list[Stanza]:
@@ -310,65 +290,7 @@ class BOSHStream:
         self._isDelivering = False
         return self._window.takeUndelivered() if self.session is not None else []
 
-    def _flushLater(self) -> None:
-        """
-        Answer at the end of this turn, when all that comes together has come.
-        """
-        if self._call is None and self.session is not None:
-            self._call = self.origin.reactor.callLater(0, self._turnOver)
-
-    def _turnOver(self) -> None:
-        self._call = None
-        self._flush()
-
-    def _flush(self, ahead: float = 0.0) -> None:
-        """
-        Answer what is to be answered, and see whether this is the end.
-
-        @param ahead: Answer what will be due in so many seconds, too.
-        """
-        window = self._window
-        if self.session is None or (self._isLeaving and self._intake.isWaiting):
-            return  # what comes with the client's end comes before it
-        told: list[Exchange] = []
-        attended = ahead if window.isAttended else 0.0
-        for answer in window.flush(self._seconds() + attended):
-            exchange: Exchange = answer.token  # type: ignore[assignment]  # what request() got
-            exchange.answer(answer.status, self._type, answer.data)
-            told.append(exchange)
-        isWaiting = self._isPatient and (
-            not window.isTold or window.isDoubtful or any(x.isPending for x in told)
-        )
-        if self.session is None:
-            return  # what was answered has brought the next request, and that was the last
-        if window.ending is None:
-            self._watch()
-        elif window.ending is not Ending.CLOSED or not isWaiting:
-            self._over()
-
     # Time
-
-    def _watch(self) -> None:
-        """
-        Have the timer go off when something is due.  What is held longer meanwhile only
-        makes it go off too early.
-        """
-        window, wheel = self._window, self.origin.hub.wheel
-        due = window.due
-        if due is None:
-            return
-        if window.isAttended:
-            # The client was told how long it is held at most, and the wheel is late.
-            due -= wheel.granularity
-        seconds = max(due - self._seconds(), 0)
-        if self._timer is None:
-            self._timer = wheel.schedule(seconds, self._timeOut)
-        elif due < self._timer.due:
-            self._timer.reset(seconds)
-
-    def _timeOut(self) -> None:
-        self._timer = None
-        self._flush(self.origin.hub.wheel.granularity)
 
     def _loginTimedOut(self) -> None:
         if self.session is not None:
@@ -391,36 +313,20 @@ class BOSHStream:
         self._isDelivering = False
         self._intake.stop()
         self._loginTimer.cancel()
-        self._setTimer(self._closeTimeout)
-        self._flushLater()
-
-    def _setTimer(self, grace: float) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = self.origin.hub.wheel.schedule(grace, self._graceOver)
-
-    def _graceOver(self) -> None:
-        """
-        The client has not come to be told, or may have missed something.
-        """
-        self._timer = None
-        self._isPatient = False
-        self._window.abandon()
-        self._flush()
+        self._visits.close()
 
     def abort(self) -> None:
         """
         See L{IClientStream.abort}.
         """
-        if self.session is not None:
-            self._window.end()
-            self._window.abandon()
-            self._isPatient = False
-            if not self._isClosing:
-                self._close()
-            self._flushLater()
+        if self.session is None:
+            return
+        self._window.end()
+        if not self._isClosing:
+            self._close()
+        self._visits.abort()
 
-    def _over(self) -> None:
+    def visitsOver(self) -> None:
         """
         The last thing that happens.
         """
@@ -430,10 +336,6 @@ class BOSHStream:
         self._isClosing = True
         self._intake.stop()
         self._loginTimer.cancel()
-        for timer in (self._timer, self._call):
-            if timer is not None:
-                timer.cancel()
-        self._timer = self._call = None
         self.origin.hub.bosh.remove(self.sid)
         self._release()
         if self.session is not None:

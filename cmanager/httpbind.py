@@ -31,7 +31,7 @@ _SID = re.compile(rb"""\ssid\s*=\s*["']([A-Za-z0-9_-]{1,64})["']""")
 
 class Exchange:
     """
-    See L{cmanager.bosh.Exchange}.  What becomes of its answer the stream is told as far as
+    See L{cmanager.visits.Exchange}.  What becomes of its answer the stream is told as far as
     the connection shows it.
     """
 
@@ -50,13 +50,13 @@ class Exchange:
     @property
     def isPending(self) -> bool:
         """
-        See L{cmanager.bosh.Exchange}.
+        See L{cmanager.visits.Exchange}.
         """
         return self._transport is not None and not self._transport.isEmpty
 
     def answer(self, status: int, type_: str, data: bytes) -> None:
         """
-        See L{cmanager.bosh.Exchange}.
+        See L{cmanager.visits.Exchange}.
         """
         request, self._request = self._request, None
         if request is not None:

@@ -47,11 +47,22 @@ class Response:
     @ivar key: The key of the request, by which a repetition is known to be the client's.
     @ivar hasPayload: There are elements in it.
     @ivar stanzas: Those in it that the client is not known to have.
+    @ivar isReceived: The client is known to have it.
     @ivar tokens: The HTTP requests it has been written to, as far as they are not known
         to have been lost.
     """
 
-    __slots__ = ("data", "hasPayload", "key", "rid", "sentAt", "stanzas", "status", "tokens")
+    __slots__ = (
+        "data",
+        "hasPayload",
+        "isReceived",
+        "key",
+        "rid",
+        "sentAt",
+        "stanzas",
+        "status",
+        "tokens",
+    )
 
     def __init__(  # noqa: PLR0917 - all of them, once
         self,
@@ -70,6 +81,7 @@ class Response:
         self.hasPayload = bool(payload)
         self.stanzas = [stanza for _, stanza in payload if stanza is not None]
         self.tokens: list[Hashable] = []
+        self.isReceived = False
 
     def written(self, token: Hashable) -> None:
         """
@@ -153,9 +165,20 @@ class Ledger:
         The client has the responses up to C{rid}.
         """
         for response in self.responses.values():
-            if response.rid > rid:
+            response.isReceived = response.isReceived or response.rid <= rid
+            if not response.isReceived:
                 break
             response.stanzas = []
+
+    def confirm(self, token: Hashable) -> None:
+        """
+        The client has the response that was written to C{token}.  What is in it counts as
+        received with that which is before it, and not without: clients read in order.
+        """
+        response = self.find(token)
+        if response is not None:
+            response.isReceived = True
+            self.received(0)
 
     def forget(self, rid: int) -> None:
         """

@@ -75,6 +75,7 @@ class Window:
     @ivar terms: What was agreed on.
     @ivar ending: L{None} while it lasts.  Look after L{next} and L{flush}.
     @ivar error: What the client has done wrong, if that has ended it.
+    @ivar isLeaving: The last request that L{next} has handed out ends the session.
     @ivar isTold: The client has been sent word of the end, or will not be.
     """
 
@@ -84,7 +85,6 @@ class Window:
         "_answers",
         "_arrivals",
         "_condition",
-        "_isLeaving",
         "_lastWords",
         "_late",
         "_ledger",
@@ -97,6 +97,7 @@ class Window:
         "ending",
         "error",
         "first",
+        "isLeaving",
         "isTold",
         "terms",
     )
@@ -120,7 +121,7 @@ class Window:
         # Nobody has been here since; for how long that may be so.
         self._quietSince = now
         self._patience: float = self.terms.inactivity
-        self._isLeaving = False
+        self.isLeaving = False
         self._condition: str | None = None
         self._lastWords = b""
 
@@ -176,9 +177,7 @@ class Window:
         The client is known to have the answer to an HTTP request, by something else than what
         it says here: it has used the same connection again.
         """
-        response = self._ledger.find(token)
-        if response is not None:
-            response.stanzas = []
+        self._ledger.confirm(token)
 
     def next(self) -> Body | None:
         """
@@ -186,13 +185,13 @@ class Window:
 
         @return: L{None} if there is nothing, or the session has ended.
         """
-        if self.ending is not None or self._isLeaving:
+        if self.ending is not None or self.isLeaving:
             return None
         request = self._advance()
         if request is None or self.ending is not None:
             return None
         body, request.body = request.body, None
-        self._isLeaving = request.isTerminate
+        self.isLeaving = request.isTerminate
         return body
 
     def _advance(self) -> Request | None:
@@ -274,7 +273,7 @@ class Window:
         @param condition: A terminal binding condition (section 17.2).
         @param element: What stands behind all others, such as a C{<stream:error/>}.
         """
-        if self.ending is None and not self._isLeaving:
+        if self.ending is None and not self.isLeaving:
             self.ending = Ending.CLOSED
             self._condition = condition
             self._lastWords = element
@@ -333,7 +332,7 @@ class Window:
             while (through := self._through(now)) is not None:
                 for rid in [rid for rid in arrivals.open if rid <= through]:
                     self._respond(arrivals.open.pop(rid), now)
-            if self._isLeaving:
+            if self.isLeaving:
                 self.ending = Ending.LEFT
                 self._condition = "item-not-found"
             elif not arrivals.isAttended and now >= self._quietSince + self._patience:

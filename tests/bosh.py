@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections import deque
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 from xml.parsers import expat
 
@@ -170,6 +171,14 @@ class Connection:
             self.socket.producer.pauseProducing()
 
         self.socket.write = full  # type: ignore[method-assign]  # this one only
+
+    def drain(self) -> None:
+        """
+        Let it take again what there is.
+        """
+        self.socket.write = partial(type(self.socket).write, self.socket)  # type: ignore[method-assign]  # likewise
+        if self.socket.producer is not None:
+            self.socket.producer.resumeProducing()
 
     def lose(self) -> None:
         """
@@ -526,3 +535,31 @@ class BareBOSHWay(BOSHWay):
         Return the element as it is.
         """
         return token
+
+
+class SilentExchange:
+    """
+    An HTTP request without HTTP.
+
+    @ivar answers: What it was answered with.
+    @ivar isPending: The kernel has not taken all of that.
+    """
+
+    def __init__(self) -> None:
+        self.answers: list[tuple[int, str, bytes]] = []
+        self.isPending = False
+
+    def answer(self, status: int, type_: str, data: bytes) -> None:
+        """
+        Note it.
+        """
+        self.answers.append((status, type_, data))
+
+    @property
+    def told(self) -> Any:
+        """
+        What is in its only answer, an element.
+        """
+        ((status, _, data),) = self.answers
+        assert status == 200, status
+        return etree.fromstring(data)

@@ -20,7 +20,7 @@ from cmanager.errors import StreamError
 from cmanager.settings import BOSHSettings, LimitSettings, ListenerSettings
 from cmanager.stanza import NS_STREAMS, StreamHeader, streamErrorText
 from tests import suite
-from tests.bosh import BOSHWay, SecureBOSHWay
+from tests.bosh import BOSHWay, SecureBOSHWay, SilentExchange
 from tests.suite import HEADER, OPENED, Origin, StreamCase
 from tests.test_outbox import message
 
@@ -207,34 +207,6 @@ class LoginTests(BOSHCase, suite.LoginTests):
     """
     The time for the login.
     """
-
-
-class SilentExchange:
-    """
-    An HTTP request without HTTP.
-
-    @ivar answers: What it was answered with.
-    @ivar isPending: The kernel has not taken all of that.
-    """
-
-    def __init__(self) -> None:
-        self.answers: list[tuple[int, str, bytes]] = []
-        self.isPending = False
-
-    def answer(self, status: int, type_: str, data: bytes) -> None:
-        """
-        Note it.
-        """
-        self.answers.append((status, type_, data))
-
-    @property
-    def told(self) -> Any:
-        """
-        What is in its only answer, an element.
-        """
-        ((status, _, data),) = self.answers
-        assert status == 200, status
-        return etree.fromstring(data)
 
 
 class AloneCase(StreamCase):

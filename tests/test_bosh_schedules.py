@@ -13,19 +13,22 @@ import hashlib
 import random
 import re
 from collections import Counter
+from typing import ClassVar
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from cmanager.body import Body
+from cmanager.body import MAX_RID, Body
 from cmanager.ledger import MAX_TOKENS
 from cmanager.stanza import NS_CLIENT, Stanza
-from cmanager.terms import Rules
+from cmanager.terms import Rules, agree
+from cmanager.window import REPLACED_STATUS, Ending, Window
 from cmanager.window import UNACKNOWLEDGED_FACTOR as FACTOR
-from cmanager.window import Ending, Window
 
 SCHEDULES = 10000
 FEWER = 2000
 STEPS = 30
+
+ERROR = b"<stream:error/>"
 
 _ID = re.compile(rb' id="(\d+)"')
 _CONDITION = re.compile(rb' condition="([^"]*)"')
@@ -96,8 +99,8 @@ class Play:
             newkey=self.key(self.first) if self.hasKeys else None,
         )
         rules = Rules(hold=3, polling=0, responseBytes=choose((1, 60, 65536)))
-        self.window = Window(rules, "sid", body, self.now)
-        self.requests = self.window.terms.requests
+        self.requests = agree(body, rules).requests
+        self.prepare(rules, body)
         self.begin(body)
         self.arrive(0)
         while self.read < self.first:
@@ -105,6 +108,57 @@ class Play:
             self.sendDown()
             self.flush()
             self.receive(0)
+
+    # The other side.
+
+    def prepare(self, rules: Rules, first: Body) -> None:
+        """
+        Make what requests are for.
+        """
+        self.window = Window(rules, "sid", first, self.now)
+
+    def request(self, token: int, body: Body) -> None:
+        """
+        An HTTP request is there.
+        """
+        self.window.request(token, body, self.now)
+        self.process()
+
+    def lose(self, token: int) -> bool:
+        """
+        The connection of a request is lost.
+
+        @return: That is known on the other side.
+        """
+        self.window.lost(token, self.now)
+        self.flush()
+        return True
+
+    def deliver(self, stanza: Stanza) -> None:
+        """
+        The server has sent a stanza.
+        """
+        self.window.send(stanza.data, stanza)
+
+    def close(self) -> None:
+        """
+        End the session.
+        """
+        self.window.end("remote-stream-error", ERROR)
+        self.flush()
+
+    def undelivered(self) -> list[int]:
+        """
+        Return what comes back.
+        """
+        return [numberOf(stanza) for stanza in self.window.takeUndelivered()]
+
+    @property
+    def ending(self) -> Ending | None:
+        """
+        How the session has ended.
+        """
+        return self.window.ending
 
     def key(self, rid: int) -> str:
         """
@@ -196,12 +250,11 @@ class Play:
         A request arrives.
         """
         token, body = self.up.pop(index)
-        handed = self.handed if self.window.ending is None else self.nextRid
+        handed = self.handed if self.ending is None else self.nextRid
         if body.rid not in self.unanswered and body.rid <= handed - self.requests:
             return  # so late would be outside of the window
         self.here[token] = body.rid
-        self.window.request(token, body, self.now)
-        self.process()
+        self.request(token, body)
 
     def process(self) -> None:
         """
@@ -222,16 +275,22 @@ class Play:
         """
         for answer in self.window.flush(self.now):
             assert isinstance(answer.token, int)
-            rid = self.here[answer.token]
-            if answer.status == 503:
-                del self.here[answer.token]
-                continue
-            assert answer.status == 200, answer
-            self.writes[rid] += 1
-            if self.window.ending is None:
-                assert self.made.setdefault(rid, answer.data) == answer.data, "a second response"
-                self.answered.add(answer.token)
-            self.down.append((answer.token, answer.data))
+            self.write(answer.token, answer.status, answer.data)
+
+    def write(self, token: int, status: int, data: bytes) -> None:
+        """
+        A response sets out.
+        """
+        rid = self.here[token]
+        if status == REPLACED_STATUS:
+            del self.here[token]
+            return
+        assert status == 200, (status, data)
+        self.writes[rid] += 1
+        if self.ending is None:
+            assert self.made.setdefault(rid, data) == data, "a second response"
+            self.answered.add(token)
+        self.down.append((token, data))
 
     def arriveSome(self) -> None:
         """
@@ -269,8 +328,7 @@ class Play:
         if self.held:
             token = self.random.choice(sorted(self.held))
             del self.here[token]
-            self.window.lost(token, self.now)
-            self.flush()
+            self.lose(token)
 
     def cutResponse(self) -> None:
         """
@@ -279,10 +337,7 @@ class Play:
         if self.down:
             token, data = self.down.pop(self.random.randrange(len(self.down)))
             del self.here[token]
-            if self.random.random() < 0.5:
-                self.window.lost(token, self.now)
-                self.flush()
-            else:
+            if not (self.random.random() < 0.5 and self.lose(token)):
                 self.cut |= {int(number) for number in _ID.findall(data)}
 
     # Our side.
@@ -293,8 +348,7 @@ class Play:
         """
         number = len(self.sentDown)
         self.sentDown.append(number)
-        stanza = message(number)
-        self.window.send(stanza.data, stanza)
+        self.deliver(message(number))
 
     def sendDownNow(self) -> None:
         """
@@ -353,7 +407,7 @@ class Play:
         """
         for _ in range(STEPS):
             self.step()
-            if self.window.ending is not None:
+            if self.ending is not None:
                 break
         self.isPaused = False
         self.process()
@@ -366,14 +420,14 @@ class Play:
         for _ in range(10 * STEPS):
             while self.up:
                 self.arrive(0)
-            if untilLeft and self.window.ending is not None:
+            if untilLeft and self.ending is not None:
                 return
             while self.down:
                 self.receive(0)
-            if self.wasTold or self.window.ending is Ending.SILENT:
+            if self.wasTold or self.ending is Ending.SILENT:
                 return
             missing = set(self.unanswered).difference(self.here.values())
-            expects = len(self.gotDown) < len(self.sentDown) or self.window.ending is not None
+            expects = len(self.gotDown) < len(self.sentDown) or self.ending is not None
             if missing:
                 self.tokens += 1
                 self.up.append((self.tokens, self.unanswered[min(missing)]))
@@ -400,13 +454,21 @@ class Play:
 class ScheduleTests(SynchronousTestCase):
     """
     XEP-0124 section 14.
+
+    @cvar makePlay: Who plays.
+    @cvar schedules: How often, to the end.
+    @cvar fewer: How often for everything else.
     """
+
+    makePlay: ClassVar[type[Play]] = Play
+    schedules = SCHEDULES
+    fewer = FEWER
 
     def play(self, seed: int) -> Play:
         """
         Run a schedule and look at what has come out so far.
         """
-        play = Play(seed)
+        play = self.makePlay(seed)
         play.run()
         self.check(play)
         return play
@@ -417,7 +479,7 @@ class ScheduleTests(SynchronousTestCase):
         """
         self.assertEqual(play.gotUp, play.sentUp[: len(play.gotUp)], play.seed)
         self.assertEqual(play.gotDown, play.sentDown[: len(play.gotDown)], play.seed)
-        if play.window.ending is Ending.BROKEN:
+        if play.ending is Ending.BROKEN:
             self.fail(f"{play.seed}: {play.window.error}")
 
     def test_everythingOnce(self) -> None:
@@ -426,41 +488,41 @@ class ScheduleTests(SynchronousTestCase):
         client was away for too long.
         """
         silent = 0
-        for seed in range(SCHEDULES):
+        for seed in range(self.schedules):
             play = self.play(seed)
             play.settle()
             self.check(play)
-            if play.window.ending is Ending.SILENT:
+            if play.ending is Ending.SILENT:
                 silent += 1
                 continue
             self.assertEqual(len(play.gotUp), len(play.sentUp), seed)
             self.assertEqual(len(play.gotDown), len(play.sentDown), seed)
-        self.assertLess(silent, SCHEDULES // 10)
+        self.assertLess(silent, self.schedules // 10)
 
     def test_nothingLost(self) -> None:
         """
         Of a client that is never heard of again all that it has not got is given back, in
         order.  What it has and is given back all the same was in the last responses.
         """
-        for seed in range(FEWER):
+        for seed in range(self.fewer):
             play = self.play(seed)
-            undelivered = [numberOf(stanza) for stanza in play.window.takeUndelivered()]
+            undelivered = play.undelivered()
             self.assertEqual(undelivered, play.sentDown[len(play.sentDown) - len(undelivered) :])
             received = play.received()
             self.assertLessEqual(set(play.sentDown), received.union(undelivered), seed)
             last = range(play.handed - play.requests * FACTOR, play.handed + 1)
             late = {int(x) for rid in last for x in _ID.findall(play.made.get(rid, b""))}
             self.assertLessEqual(received.intersection(undelivered), late, seed)
-            self.assertEqual(play.window.takeUndelivered(), [])
+            self.assertEqual(play.undelivered(), [])
 
     def test_clientLeaves(self) -> None:
         """
         A client that ends its session has sent everything, no request of it stays without an
         answer, and what was written to it is not given back as well.
         """
-        for seed in range(FEWER):
+        for seed in range(self.fewer):
             play = self.play(seed)
-            if play.window.ending is not None or play.room < 0:
+            if play.ending is not None or play.room < 0:
                 continue
             play.begin(play.body(1, isTerminate=True))
             if seed % 2:
@@ -472,7 +534,7 @@ class ScheduleTests(SynchronousTestCase):
                     play.cutResponse()
             self.check(play)
             self.assertEqual(len(play.gotUp), len(play.sentUp), seed)
-            self.assertIs(play.window.ending, Ending.LEFT, seed)
+            self.assertIs(play.ending, Ending.LEFT, seed)
             self.assertEqual(play.held, set(), seed)
             self.checkRest(play)
 
@@ -481,12 +543,11 @@ class ScheduleTests(SynchronousTestCase):
         Where we end the session the client is told, behind everything else, as soon as it has
         a request here; no request stays without an answer.
         """
-        for seed in range(FEWER):
+        for seed in range(self.fewer):
             play = self.play(seed)
-            if play.window.ending is not None:
+            if play.ending is not None:
                 continue
-            play.window.end("remote-stream-error", b"<stream:error/>")
-            play.flush()
+            play.close()
             play.settle()
             self.check(play)
             self.assertTrue(play.wasTold, seed)
@@ -499,7 +560,7 @@ class ScheduleTests(SynchronousTestCase):
         After an end in order nothing is doubled, and only that is lost which nobody could know
         of.
         """
-        undelivered = {numberOf(stanza) for stanza in play.window.takeUndelivered()}
+        undelivered = set(play.undelivered())
         received = play.received()
         # Of so many HTTP requests for the same not all are remembered.
         doubtful = {
@@ -515,21 +576,20 @@ class ScheduleTests(SynchronousTestCase):
         """
         A request outside of the window ends the session, and all that is here is told so.
         """
-        for seed in range(FEWER):
+        for seed in range(self.fewer):
             play = self.play(seed)
-            if play.window.ending is not None:
+            if play.ending is not None:
                 continue
             choose = play.random.choice
             oldest = play.handed - play.requests * FACTOR
-            wrong = [max(play.handed + play.requests, play.nextRid - 1) + choose((1, 2, 1000))]
+            newest = max(play.handed + play.requests, play.nextRid - 1)
+            wrong = [min(newest + choose((1, 2, 1000)), MAX_RID)]
             if oldest > 0:
                 wrong.append(choose((oldest, max(1, oldest - 1000))))
             rid = choose(wrong)
             play.here[0] = rid
-            play.window.request(0, Body(rid=rid, sid="sid"), play.now)
-            self.assertIsNone(play.window.next())
-            play.flush()
-            self.assertIs(play.window.ending, Ending.BROKEN, seed)
+            play.request(0, Body(rid=rid, sid="sid"))
+            self.assertIs(play.ending, Ending.BROKEN, seed)
             self.assertEqual(play.held, set(), seed)
             for token, data in play.down:
                 if token not in play.answered:

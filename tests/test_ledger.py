@@ -149,6 +149,20 @@ class ResponseTests(LedgerCase):
         self.ledger.received(1)
         self.assertEqual(self.ledger.takeUndelivered(trust=False), [])
 
+    def test_confirm(self) -> None:
+        """
+        A response that was written counts as received once all before it do.
+        """
+        self.put(message(1))
+        first = self.respond(1, "a")
+        self.put(message(2))
+        second = self.respond(2, "b")
+        self.ledger.confirm("c")
+        self.ledger.confirm("b")
+        self.assertEqual((len(first.stanzas), len(second.stanzas)), (1, 1))
+        self.ledger.confirm("a")
+        self.assertEqual((first.stanzas, second.stanzas), ([], []))
+
     def test_doubtful(self) -> None:
         """
         It is open whether the client has what is in responses before the last.

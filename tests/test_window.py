@@ -1206,12 +1206,20 @@ class UndeliveredTests(WindowCase):
 
     def test_sameConnection(self) -> None:
         """
-        What is known otherwise to have been received is not given back.
+        What is known otherwise to have been received is not given back, if what is before it is
+        known to have been, too: without that it cannot be read.
         """
-        self.respond(101, 102)
-        self.window.received(102)
-        self.window.received("unknown")
-        self.assertEqual(numbers(self.window.takeUndelivered()), [101])
+        for known, expected in (
+            ((101,), [102]),
+            ((102,), [101, 102]),
+            ((102, 101), []),
+            (("unknown",), [101, 102]),
+        ):
+            self.begin()
+            self.respond(101, 102)
+            for token in known:
+                self.window.received(token)
+            self.assertEqual(numbers(self.window.takeUndelivered()), expected)
 
     def test_givenUp(self) -> None:
         """
