@@ -1252,6 +1252,23 @@ class SessionTests(ModuleTestCase):
         self.assertEqual(message.get("from"), f"{romeo}@example.org/desk")
         self.assertEqual(message.findtext(f"{LINK}body"), "<3 \N{SPARKLES}")
 
+    async def test_log(self) -> None:
+        """
+        What is sent to a client is logged as for a direct connection: by the tag it begins
+        with.
+        """
+        peer = await self.ready()
+        user = self.user()
+        stream = await peer.login(user)
+        since = len(self.prosody.log)
+        peer.route(
+            stream, f'<message to="{user}@example.org/desk" id="seen"><body>words</body></message>'
+        )
+        await peer.routed(stream)
+        line = await self.logged(lambda line: "Sending[c2s]: <message" in line, since)
+        self.assertRegex(line, "id='seen'[^>]*>$")
+        self.assertNotIn("words", "".join(self.prosody.log[since:]))
+
     async def test_namespace(self) -> None:
         """
         A stanza that says C{jabber:client} is the same as one that says nothing, and

@@ -396,6 +396,7 @@ local function new_client(manager, link, id, host, address)
 	end
 	function session.send(element)
 		local message;
+		session.log("debug", "Sending[%s]: %s", session.type, element.top_tag and element:top_tag() or element:match("^[^>]*>?"));
 		if element.name then
 			element = session.filter("stanzas/out", element);
 			if not element then return true; end
