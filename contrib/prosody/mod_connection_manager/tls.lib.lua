@@ -160,7 +160,7 @@ function leg.clientport() return 0; end
 function leg:serverport() return self._link and self._link:serverport(); end
 function leg:server() return self._link and self._link:server(); end
 -- One client cannot be read slower than the others of its link, nor has it a socket to
--- tune.  Rates are the manager's business.
+-- tune.  Rates are the manager's business: what was held back here would pile up.
 function leg.pause() return nil, "not-implemented"; end
 function leg.resume() return true; end
 function leg.setoption() return true; end
