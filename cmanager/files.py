@@ -83,7 +83,8 @@ class File:
 class Files(Resource):
     """
     All files below a folder but those that are hidden, or in a folder that is: their
-    names begin with a dot.  For a folder its C{index.html}; there are no listings.
+    names begin with a dot.  Symbolic links are followed to files and not to folders, which
+    may have no end.  For a folder its C{index.html}; there are no listings.
     """
 
     isLeaf = True

@@ -174,6 +174,18 @@ class NotFoundTests(FilesCase):
         paths = (b"/.hidden", b"/.git/config", b"/.git/", b"/deep/.htaccess", b"/%2ehidden")
         self.assertEqual(self.codes(*paths), {404})
 
+    def test_links(self) -> None:
+        """
+        A link to a file is that file; one to a folder is nothing, and leads round and round
+        nowhere.
+        """
+        (self.folder.parent / "shared.js").write_text("x")
+        (self.folder / "linked.js").symlink_to(self.folder.parent.absolute() / "shared.js")
+        (self.folder / "round").symlink_to(self.folder.absolute())
+        self.read()
+        self.assertEqual(self.codes(b"/linked.js"), {200})
+        self.assertEqual(self.codes(b"/round/", b"/round/chat.js"), {404})
+
     def test_outside(self) -> None:
         """
         No path leads out of the folder, nor to another host.
