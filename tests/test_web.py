@@ -238,18 +238,6 @@ class WebCase(TestCase):
         self.pass_(6)
         self.assertTrue(self.transport.disconnecting)
 
-    def fill(self) -> None:
-        """
-        Let the transport be full from the next write on.
-        """
-        write = self.transport.write
-
-        def full(data: bytes) -> None:
-            write(data)
-            self.transport.producer.pauseProducing()
-
-        self.transport.write = full  # type: ignore[method-assign]  # this one only
-
     def pass_(self, seconds: int) -> None:
         """
         Let time pass.
@@ -510,7 +498,7 @@ class SequelTests(WebCase):
             self.ask(b"GET /echo")
             sequel = self.follow()
             if isFull:
-                self.fill()
+                self.transport.isFull = True
                 self.http.write(b"x")
             self.lose()
             self.assertEqual(sequel.heard, ["lost"] if isFull else [])
@@ -748,12 +736,12 @@ class BoundTests(WebCase):
         read on.
         """
         request = b"GET /echo HTTP/1.1\r\n" + HOST + b"\r\n"
-        self.fill()
+        self.transport.isFull = True
         self.receive(request)
         self.site.echo.isLate = True
         self.receive(request, *[b"GET /nothing HTTP/1.1\r\n" + HOST + b"\r\n"] * 500)
         self.assertEqual(self.transport.producerState, "paused")
-        del self.transport.write
+        self.transport.isFull = False
         self.transport.producer.resumeProducing()
         self.assertEqual(self.transport.producerState, "paused")
         self.site.echo.requests[-1].complete(b"")

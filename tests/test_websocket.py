@@ -563,7 +563,7 @@ class EndTests(WebSocketCase):
         self.stream.close()
         self.arrive(text(CLOSE), hangup())
         self.assertFalse(self.transport.disconnecting)
-        del self.transport.write
+        self.transport.isFull = False
         self.transport.producer.resumeProducing()
         self.assertTrue(self.transport.disconnecting)
         self.assertEqual(self.codes()[-2:], [CLOSE, 1000])
