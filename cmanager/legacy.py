@@ -89,7 +89,7 @@ class _Converter:
         self.result = Conversion()
         # Table to key to value, in the order they will be written.
         self._tables: dict[str, dict[str, object]] = {
-            name: {} for name in ("manager", "log", "tls", "server", "client")
+            name: {} for name in ("manager", "log", "tls", "server", "client", "bosh")
         }
         self._listeners: list[tuple[str, str]] = []
 
@@ -99,13 +99,9 @@ class _Converter:
         """
         self._link()
         self._listen()
+        self._httpBinding()
         self._client()
         self._keys()
-        if self._truth("xmpp.httpbind.enabled", False):
-            self.result.advice.append(
-                "HTTP binding was on.  This version has none: its clients have to use the"
-                " server's own, or another way in."
-            )
         if self._truth("log.debug.enabled", False):
             self._set("log.debug.enabled", "log.level", "debug")
         for name in self._properties:
@@ -261,11 +257,8 @@ class _Converter:
             self._note(port, "its listener is off")
             return
         interface = self._properties.get("xmpp.socket.network.interface", "")
-        scheme = "tcp6" if ":" in interface else "tcp"
-        endpoint = f"{scheme}:{self._port(port, default)}"
+        endpoint = _endpoint(self._port(port, default), interface)
         backlog = self._number("xmpp.socket.backlog")
-        if interface:
-            endpoint += ":interface=" + interface.replace(":", "\\:")
         if backlog is not None and backlog > 0:
             endpoint += f":backlog={backlog}"
         self._listeners.append((kind, endpoint))
@@ -319,6 +312,29 @@ class _Converter:
                 )
             )
 
+    def _httpBinding(self) -> None:
+        active = "xmpp.httpbind.enabled"
+        isOn = self._truth(active, False)
+        if not isOn:
+            self._note(active, 'no [[listener]] of type "http" or "https"')
+        interface = self._properties.get("network.interface", "")
+        for kind, port, default in (
+            ("http", "xmpp.httpbind.port.plain", 7070),
+            ("https", "xmpp.httpbind.port.secure", 7443),
+        ):
+            number = self._number(port)
+            if not isOn or (number is not None and number <= 0):
+                self._note(port, "its listener is off")
+                continue
+            endpoint = _endpoint(self._port(port, default), interface)
+            self._listeners.append((kind, endpoint))
+            text = f'[[listener]] of type "{kind}" on {endpoint}, with bosh = "/http-bind"'
+            for name in (active, port, "network.interface"):
+                self._note(name, text)
+        self._note("network.interface", "its listeners are off")
+        for name, path, low, high in _BOSH_RANGES:
+            self._bounded(f"xmpp.httpbind.client.{name}", f"bosh.{path}", low, high)
+
     def _write(self) -> None:
         lines = [_HEADER.format(source=self._source)]
         for name, table in self._tables.items():
@@ -331,6 +347,21 @@ class _Converter:
                 lines += [f"{key} = {toTOML(value)}" for key, value in table.items()]
                 lines.append("")
         self.result.text = "\n".join(lines)
+
+
+def _endpoint(port: int, interface: str) -> str:
+    scheme = "tcp6" if ":" in interface else "tcp"
+    where = ":interface=" + interface.replace(":", "\\:") if interface else ""
+    return f"{scheme}:{port}{where}"
+
+
+_BOSH_RANGES = (
+    ("requests.wait", "wait", 1, 600),
+    ("requests.polling", "polling", 0, 300),
+    ("idle", "inactivity", 5, 3600),
+    ("idle.polling", "polling-inactivity", 10, 3600),
+    ("maxpause", "max-pause", 10, 86400),
+)
 
 
 def convert(document: bytes, *, secretFile: str, source: str = "manager.xml") -> Conversion:

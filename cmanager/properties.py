@@ -20,7 +20,6 @@ MAX_DEPTH = 32
 
 _THREADS = "there are no threads to count: one process serves all clients"
 _JVM = "it is about the Java machine"
-_BOSH = "this version has no HTTP binding; leave these clients to the server's own"
 _SYSTEM = "the operating system finds a better value by itself"
 _LOG = "the form of a line is given: log.format is text or json"
 _ROTATION = "the journal, or logrotate, keeps the log small"
@@ -35,6 +34,15 @@ CARRIED = {
     "xmpp.hostname": "server.address",
     "xmpp.port": "server.address",
     "xmpp.password": "server.secret-file",
+    "xmpp.httpbind.enabled": "listener",
+    "xmpp.httpbind.port.plain": "listener.endpoint",
+    "xmpp.httpbind.port.secure": "listener.endpoint",
+    "network.interface": "listener.endpoint",
+    "xmpp.httpbind.client.requests.wait": "bosh.wait",
+    "xmpp.httpbind.client.requests.polling": "bosh.polling",
+    "xmpp.httpbind.client.idle": "bosh.inactivity",
+    "xmpp.httpbind.client.idle.polling": "bosh.polling-inactivity",
+    "xmpp.httpbind.client.maxpause": "bosh.max-pause",
     "xmpp.manager.name": "manager.name",
     "xmpp.manager.connections": "server.links",
     "xmpp.server.certificate.verify": "server.insecure",
@@ -83,20 +91,12 @@ LEFT = {
     "xmpp.socket.ssl.keypass": "keys are PEM files without a password, protected by their mode",
     "xmpp.socket.ssl.trustpass": "certificates to trust are in a PEM file, which is no secret",
     "xmpp.socket.ssl.algorithm": "tls.preset picks TLS versions and ciphers",
-    "xmpp.httpbind.enabled": _BOSH,
-    "xmpp.httpbind.port.plain": _BOSH,
-    "xmpp.httpbind.port.secure": _BOSH,
-    "network.interface": _BOSH,
-    "xmpp.httpbind.scriptSyntax.enabled": _BOSH,
-    "xmpp.httpbind.client.requests.wait": _BOSH,
-    "xmpp.httpbind.client.requests.polling": _BOSH,
-    "xmpp.httpbind.client.requests.max": _BOSH,
-    "xmpp.httpbind.client.requests.ignoreOveractivity": _BOSH,
-    "xmpp.httpbind.client.idle": _BOSH,
-    "xmpp.httpbind.client.idle.polling": _BOSH,
-    "xmpp.httpbind.client.maxpause": _BOSH,
-    "xmpp.httpbind.client.no-cache.enabled": _BOSH,
-    "xmpp.httpbind.crossdomain.secure": _BOSH,
+    "xmpp.httpbind.scriptSyntax.enabled": "pages of other origins: listener.origins",
+    "xmpp.httpbind.client.requests.max": "there is one request more than bosh.hold allows to wait",
+    "xmpp.httpbind.client.requests.ignoreOveractivity": "bosh.polling = 0 lets clients poll as"
+    " often as they like; a window of requests there is always",
+    "xmpp.httpbind.client.no-cache.enabled": "answers are never to be stored",
+    "xmpp.httpbind.crossdomain.secure": "browsers have no Flash any more",
     "log.directory": "the log goes to the standard output, or to twistd's --logfile",
     **{f"log.{name}.format": _LOG for name in ("debug", "info", "warn", "error")},
     **{f"log.{name}.size": _ROTATION for name in ("debug", "info", "warn", "error")},

@@ -367,11 +367,35 @@ class ListenerTests(Case):
 
     def test_httpBinding(self) -> None:
         """
-        Who used HTTP binding is told in so many words.
+        HTTP binding becomes two listeners, of which each may be off, and its times are
+        carried over.
         """
-        report = self.convert(xmpp__httpbind__enabled="true").report()
-        self.assertIn("HTTP binding was on", report)
-        self.assertNotIn("HTTP binding was on", self.convert().report())
+        settings = self.settings(
+            self.convert(
+                xmpp__httpbind__enabled="true",
+                xmpp__httpbind__port__plain="80",
+                network__interface="::1",
+                xmpp__httpbind__client__idle="45",
+                xmpp__httpbind__client__requests__wait="2147483647",
+            )
+        )
+        self.assertEqual(
+            [(x.type, x.endpoint) for x in settings.listeners][2:],
+            [("http", "tcp6:80:interface=\\:\\:1"), ("https", "tcp6:7443:interface=\\:\\:1")],
+        )
+        self.assertEqual((settings.bosh.inactivity, settings.bosh.wait), (45, 600))
+        settings = self.settings(
+            self.convert(xmpp__httpbind__enabled="true", xmpp__httpbind__port__secure="0")
+        )
+        self.assertEqual([x.type for x in settings.listeners], ["tcp", "tls", "http"])
+
+    def test_noHTTPBinding(self) -> None:
+        """
+        It was off unless turned on.
+        """
+        for enabled in ({}, {"xmpp__httpbind__enabled": "no"}):
+            settings = self.settings(self.convert(xmpp__httpbind__port__plain="80", **enabled))
+            self.assertEqual([x.type for x in settings.listeners], ["tcp", "tls"])
 
 
 class KeyTests(Case):
