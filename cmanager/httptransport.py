@@ -40,6 +40,11 @@ How long a client may take nothing of what there still is for it, where the conn
 behind that.
 """
 
+UNBOUNDED = 1 << 62
+"""
+Bytes nobody sends.
+"""
+
 
 class Channel(Structural):
     """
@@ -116,7 +121,13 @@ class HTTPTransport(Protocol):
         arrival = self._arrival
         limits = hub.limits.settings
         self.address = arrival.address or peerAddress(transport.getPeer())
-        bucket = TokenBucket(limits.bytesPerSecond, limits.bytesBurst, origin.reactor.seconds)
+        # A proxy's connections carry many clients, whose streams have a rate each.
+        rate, burst = (
+            (limits.bytesPerSecond, limits.bytesBurst)
+            if arrival.isCounted
+            else (UNBOUNDED, UNBOUNDED)
+        )
+        bucket = TokenBucket(rate, burst, origin.reactor.seconds)
         self._intake = Intake(origin.reactor, transport, self._dispatch, bucket)
         limit = hub.settings.queueBytes
         self._outbox = arrival.outboxFor(transport, self._writable, limit)

@@ -202,7 +202,7 @@ class ReadTests(TransportCase):
         Who sends more than its rate is read more slowly, whatever the channel wants.
         """
         self.hub.limits.settings = LimitSettings(bytesPerSecond=1024, bytesBurst=4096)
-        self.connect(rest=b"x" * 4096)
+        self.connect(rest=b"x" * 4096, address=CLIENT, isCounted=True)
         self.assertEqual(self.transport.producerState, "producing")
         self.http.dataReceived(b"x" * 1024)
         self.http.resumeProducing()
@@ -210,6 +210,18 @@ class ReadTests(TransportCase):
         self.clock.advance(1.1)
         self.assertEqual(self.transport.producerState, "producing")
         self.assertEqual(len(self.channel.received), 2)
+
+    def test_proxy(self) -> None:
+        """
+        Who is trusted, and hence not counted, brings many clients and has no rate.
+        """
+        self.hub.limits.settings = LimitSettings(bytesPerSecond=1024, bytesBurst=4096)
+        self.connect(rest=b"x" * 10000)
+        self.http.dataReceived(b"x" * 10000)
+        self.clock.advance(1)
+        self.http.dataReceived(b"x" * 10000)
+        self.http.resumeProducing()
+        self.assertEqual(self.transport.producerState, "producing")
 
 
 class WriteTests(TransportCase):
@@ -588,7 +600,7 @@ class TakeOverTests(TransportCase):
         A transport that was paused is read again.
         """
         self.hub.limits.settings = evolve(LimitSettings(), bytesPerSecond=1024, bytesBurst=4096)
-        self.connect(rest=b"x" * 10000)
+        self.connect(rest=b"x" * 10000, address=CLIENT, isCounted=True)
         self.assertEqual(self.transport.producerState, "paused")
         self.assertTrue(self.takeOver())
         self.assertEqual(self.transport.producerState, "producing")
