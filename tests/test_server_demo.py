@@ -139,8 +139,8 @@ class PreparationTests(DemoTestCase):
         """
         demo = self.demo()
         listeners = [x for x in demo.settings.listeners if x.endpoint.startswith("tcp:")]
-        (public,) = (x for x in listeners if x.files)
-        self.assertEqual(public.type, "http")
+        public, secure = (x for x in listeners if x.files)
+        self.assertEqual((public.type, secure.type), ("http", "https"))
         self.assertEqual(public.starttls, StartTLS.SERVER)
         folder = Path(public.files or "")
         self.assertEqual(folder, self.directory.absolute() / "page")

@@ -286,13 +286,12 @@ def _configuration(interfaces: list[str], ports: Ports, hasPage: bool) -> str:
 starttls = "server"
 """
     )
-    if hasPage:
-        http += 'files = "page"\n'
+    files = 'files = "page"\n' if hasPage else ""
     kinds = (
         ("tcp", ports.tcp, ""),
         ("tls", ports.tls, ""),
-        ("http", ports.http, http),
-        ("https", ports.https, _origins("https", ports.https) + "\n"),
+        ("http", ports.http, http + files),
+        ("https", ports.https, f"{_origins('https', ports.https)}\n{files}"),
     )
     listeners = "".join(
         f'\n[[listener]]\ntype = "{kind}"\nendpoint = "{_endpoint(port, interface)}"\n{more}'
