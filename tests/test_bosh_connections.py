@@ -19,7 +19,7 @@ from cmanager.settings import BOSHSettings, LimitSettings, ListenerSettings
 from cmanager.stanza import Stanza
 from cmanager.terms import Rules
 from cmanager.window import Ending
-from tests import test_bosh_schedules as schedules
+from tests import test_bosh_schedules
 from tests.bosh import Connection, post
 from tests.suite import Hub, Origin
 from tests.test_bosh_schedules import ERROR, Play, numberOf
@@ -312,7 +312,7 @@ class WebPlay(Play):
         return returned + [numberOf(stanza) for stanza in self.stream.takeUndelivered()]
 
 
-class ConnectionTests(schedules.ScheduleTests):
+class ConnectionTests(test_bosh_schedules.ScheduleTests):
     """
     The same on HTTP connections.
     """
