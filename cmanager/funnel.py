@@ -18,6 +18,7 @@ from zope.interface import implementer
 
 from cmanager import diagnosis
 from cmanager.errors import LinkError
+from cmanager.sinks import SocketSink, socketOf
 
 FLUSH_BYTES = 65536
 """
@@ -63,6 +64,8 @@ class Funnel:
         self._give = give
         self._backlog = backlog
         self._transport: Any = None  # ITransport with IConsumer
+        self._sink: SocketSink | None = None
+        self._rest: bytes | memoryview = b""  # handed over, and not taken by the sink yet
         self._parts: list[bytes] = []
         self._size = 0
         self._turn: Any = None  # IDelayedCall
@@ -89,6 +92,21 @@ class Funnel:
         self._transport = transport
         transport.registerProducer(self, True)
 
+    def goDirect(self) -> None:
+        """
+        Write to the socket from here on, if the transport is that and no more, as one
+        with TLS is not: a turn's writes then leave in it, without the reactor having to
+        find the socket writable.
+        """
+        transport = self._transport
+        handle = None if self._isBusy else socketOf(transport)
+        if handle is not None:
+            transport.unregisterProducer()
+            self._sink = SocketSink(transport, handle, self._writable)
+            # What the transport was handed goes first.
+            self.pauseProducing()
+            self._sink.ask()
+
     def stop(self, *, isGone: bool = False) -> None:
         """
         Forget what waits; write nothing any more.
@@ -101,7 +119,9 @@ class Funnel:
                 timer.cancel()
         self._turn = self._watch = None
         self._parts = []
+        self._rest = b""
         self._size = 0
+        self._sink = None
         transport, self._transport = self._transport, None
         if transport is not None and not isGone:
             transport.unregisterProducer()
@@ -132,20 +152,41 @@ class Funnel:
         """
         if self._isBusy or not self._parts:
             return
-        # Not full since the turn before: it has got rid of what it was handed then.
-        self._taken = self._handed
-        self._handed = self.stanzas
         data = b"".join(self._parts)
         self._parts = []
         self._size = 0
-        self._transport.write(data)
+        sink = self._sink
+        if sink is None:
+            # Not full since the turn before: it has got rid of what it was handed then.
+            self._taken = self._handed
+            self._handed = self.stanzas
+            self._transport.write(data)
+            return
+        self._handed = self.stanzas
+        taken = sink.send(data)
+        if taken == len(data):
+            self._taken = self._handed
+        else:
+            self._rest = memoryview(data)[taken:]
+            self.pauseProducing()
+
+    def _writable(self) -> None:
+        """
+        The socket has room again.
+        """
+        rest = self._rest
+        if rest:
+            assert self._sink is not None, "it calls"
+            self._rest = rest = rest[self._sink.send(rest) :]
+        if not rest:
+            self.resumeProducing()
 
     def finish(self, last: bytes) -> None:
         """
         Hand everything over with C{last} behind it, whatever waits, and stop.
         """
         transport = self._transport
-        data = b"".join((*self._parts, last))
+        data = b"".join((self._rest, *self._parts, last))
         self.stop()
         transport.write(data)
 

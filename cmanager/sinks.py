@@ -56,11 +56,21 @@ def sinkFor(transport: ITransport, writable: Callable[[], object]) -> Sink:
     """
     Return the sink for C{transport}: the exact one if it stands on a socket.
     """
+    handle = socketOf(transport)
+    if handle is not None:
+        return SocketSink(transport, handle, writable)
+    return TransportSink(transport, writable)
+
+
+def socketOf(transport: ITransport) -> socket.socket | None:
+    """
+    Return the socket C{transport} stands on, if bytes may go to that directly.
+    """
     getHandle = getattr(transport, "getHandle", None)
     handle = getHandle() if getHandle is not None else None
     if isinstance(handle, socket.socket) and hasattr(transport, "startWriting"):
-        return SocketSink(transport, handle, writable)
-    return TransportSink(transport, writable)
+        return handle
+    return None
 
 
 @implementer(IPullProducer)
@@ -97,9 +107,15 @@ class SocketSink:
         except OSError:
             taken = 0
         if taken < len(data):
-            self._waiting = True
-            self._transport.startWriting()
+            self.ask()
         return taken
+
+    def ask(self) -> None:
+        """
+        Call C{writable} once there is room, and nothing waits in the transport itself.
+        """
+        self._waiting = True
+        self._transport.startWriting()
 
     def resumeProducing(self) -> None:
         """

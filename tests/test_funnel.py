@@ -7,14 +7,24 @@ Tests for L{cmanager.funnel}.
 
 from __future__ import annotations
 
+import socket
+from typing import Any
+
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred, inlineCallbacks
+from twisted.internet.endpoints import TCP4ClientEndpoint, TCP4ServerEndpoint, connectProtocol
+from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IPushProducer
+from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Clock
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface.verify import verifyObject
 
 from cmanager.errors import LinkError
 from cmanager.funnel import FLUSH_BYTES, Funnel
 from tests.linkdoubles import LinkTransport
+from tests.test_sinks import SocketTransport
 
 BACKLOG = 4 * FLUSH_BYTES
 
@@ -32,6 +42,12 @@ class FunnelTestCase(SynchronousTestCase):
         self.told: list[str] = []
         self.errors: list[LinkError] = []
         self.transport = LinkTransport()
+        self.makeFunnel(self.transport)
+
+    def makeFunnel(self, transport: Any) -> None:
+        """
+        Make a funnel on C{transport}.
+        """
         self.funnel = Funnel(
             self.clock,
             stalledAfter=60.0,
@@ -40,7 +56,7 @@ class FunnelTestCase(SynchronousTestCase):
             give=self.errors.append,
             backlog=BACKLOG,
         )
-        self.funnel.start(self.transport)
+        self.funnel.start(transport)
 
     def turn(self) -> bytes:
         """
@@ -260,3 +276,252 @@ class EndTests(FunnelTestCase):
         self.assertEqual(self.transport.take(), b"x</end>")
         self.assertIsNone(self.transport.producer)
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+
+class LinkSocket(SocketTransport):
+    """
+    What a funnel uses of a transport with a socket.
+    """
+
+    def __init__(self, handle: socket.socket) -> None:
+        super().__init__(handle)
+        self.written = b""
+        self.streaming = False
+
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
+        """
+        Keep it; pull it at once, if it is to be pulled.
+        """
+        self.streaming = streaming
+        self.producer = producer
+        if not streaming:
+            producer.resumeProducing()
+
+    def write(self, data: bytes) -> None:
+        """
+        Keep it.
+        """
+        self.written += data
+
+    def beWritable(self) -> None:
+        """
+        As a reactor does when the socket is.
+        """
+        assert self.isWriting
+        self.isWriting = False
+        self.producer.resumeProducing()
+
+
+class DirectTests(FunnelTestCase):
+    """
+    A turn's writes go to the socket itself, where the transport is no more than that.
+    """
+
+    def setUp(self) -> None:
+        """
+        Make a funnel on a socket.
+        """
+        super().setUp()
+        ours, self.theirs = socket.socketpair()
+        for end in (ours, self.theirs):
+            end.setblocking(False)
+            self.addCleanup(end.close)
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 20000)
+        self.ours = ours
+        self.direct = LinkSocket(ours)
+        self.makeFunnel(self.direct)
+
+    def go(self) -> None:
+        """
+        Write directly from here on.
+        """
+        self.funnel.goDirect()
+        self.direct.beWritable()
+
+    def put(self, data: bytes) -> None:
+        """
+        Write one stanza, and let the turn pass.
+        """
+        self.funnel.stanzas += 1
+        self.funnel.write(data)
+        self.clock.advance(0)
+
+    def read(self) -> bytes:
+        """
+        Return what has arrived.
+        """
+        read = []
+        try:
+            while data := self.theirs.recv(1 << 20):
+                read.append(data)
+        except BlockingIOError:
+            pass
+        return b"".join(read)
+
+    def test_atOnce(self) -> None:
+        """
+        What is written in one turn is with the kernel when it ends, in one piece, and the
+        reactor is not asked.
+        """
+        self.go()
+        asked = self.direct.writing
+        self.funnel.write(b"a")
+        self.assertEqual(self.read(), b"")
+        self.put(b"b")
+        self.assertEqual((self.read(), self.direct.written), (b"ab", b""))
+        self.assertEqual((self.funnel.untaken, self.direct.writing), (0, asked))
+        self.assertEqual(self.clock.getDelayedCalls()[1:], [])
+
+    def test_order(self) -> None:
+        """
+        What the transport was handed before goes first: until it is empty, all waits.
+        """
+        self.put(b"a")
+        self.funnel.goDirect()
+        self.put(b"b")
+        self.assertEqual((self.direct.written, self.read()), (b"a", b""))
+        self.assertEqual(self.funnel.untaken, 2)
+        self.direct.beWritable()
+        self.assertEqual((self.direct.written, self.read()), (b"a", b"b"))
+        self.assertEqual(self.funnel.untaken, 0)
+
+    def test_notWhileFull(self) -> None:
+        """
+        A transport that is full already is left as it is.
+        """
+        self.direct.producer.pauseProducing()
+        self.funnel.goDirect()
+        self.assertIs(self.direct.producer, self.funnel)
+
+    def test_noSocket(self) -> None:
+        """
+        A transport that is no socket, or more than one, is written to as before.
+        """
+        self.transport = LinkTransport()
+        self.makeFunnel(self.transport)
+        self.funnel.goDirect()
+        self.assertIs(self.transport.producer, self.funnel)
+        self.funnel.write(b"x")
+        self.assertEqual(self.turn(), b"x")
+
+    def test_full(self) -> None:
+        """
+        What the kernel does not take waits, with all behind it; who writes is paused as
+        ever; the stanzas of it count until the last byte is taken.
+        """
+        self.go()
+        big = b"x" * (4 * FLUSH_BYTES)
+        self.put(big)
+        self.put(b"y")
+        self.assertEqual((self.funnel.untaken, self.told), (2, []))
+        self.put(b"z" * FLUSH_BYTES)
+        self.assertEqual((self.funnel.untaken, self.told), (3, ["pause"]))
+        read = self.read()
+        self.direct.beWritable()
+        self.assertEqual(self.funnel.untaken, 3)
+        while self.direct.isWriting:
+            read += self.read()
+            self.direct.beWritable()
+        self.assertEqual(read + self.read(), big + b"y" + b"z" * FLUSH_BYTES)
+        self.assertEqual((self.funnel.untaken, self.told), (0, ["pause", "resume"]))
+
+    def test_stalled(self) -> None:
+        """
+        A server that takes no piece whole for 60 s is given up.
+        """
+        self.go()
+        self.put(b"x" * (4 * FLUSH_BYTES))
+        self.clock.advance(60)
+        self.assertEqual(len(self.errors), 1)
+
+    def test_finish(self) -> None:
+        """
+        The last words leave behind the rest, through the transport, which knows how to
+        wait.
+        """
+        self.go()
+        big = b"x" * (4 * FLUSH_BYTES)
+        self.put(big)
+        self.funnel.write(b"y")
+        self.funnel.finish(b"</end>")
+        self.assertEqual(self.read() + self.direct.written, big + b"y</end>")
+        self.assertIsNone(self.direct.producer)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_broken(self) -> None:
+        """
+        Nothing counts as taken by a connection that is broken; the transport finds out.
+        """
+        self.go()
+        self.theirs.close()
+        self.put(b"x")
+        self.assertEqual(self.funnel.untaken, 1)
+        self.assertTrue(self.direct.isWriting)
+        self.direct.producer.stopProducing()
+        self.funnel.stop(isGone=True)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+
+class Reader(Protocol):
+    """
+    A server that only reads.
+    """
+
+    def __init__(self) -> None:
+        self.read = b""
+        self.lost: Deferred[None] = Deferred()
+
+    def dataReceived(self, data: bytes) -> None:
+        """
+        Keep it.
+        """
+        self.read += data
+
+    def connectionLost(self, reason: Failure = Failure(ConnectionDone())) -> None:
+        """
+        The end.
+        """
+        self.lost.callback(None)
+
+
+class SocketTests(TestCase):
+    """
+    On a real connection.
+    """
+
+    timeout = 60
+
+    @inlineCallbacks
+    def test_order(self) -> Any:
+        """
+        All arrives in order: what the transport was handed, what went directly, and the
+        last words.
+        """
+        server = Reader()
+        factory = Factory.forProtocol(lambda: server)
+        port = yield TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1").listen(factory)
+        self.addCleanup(port.stopListening)
+        endpoint = TCP4ClientEndpoint(reactor, "127.0.0.1", port.getHost().port)
+        client = yield connectProtocol(endpoint, Protocol())
+        resumed: Deferred[None] = Deferred()
+        funnel = Funnel(
+            reactor,
+            stalledAfter=60.0,
+            pause=lambda: None,
+            resume=lambda: resumed.callback(None),
+            give=self.fail,  # type: ignore[arg-type] # never called
+        )
+        funnel.start(client.transport)
+        pieces = [bytes([65 + n]) * FLUSH_BYTES for n in range(20)]
+        funnel.write(pieces[0])
+        funnel.goDirect()
+        for piece in pieces[1:]:
+            funnel.stanzas += 1
+            funnel.write(piece)
+        yield resumed
+        funnel.write(b"y")
+        funnel.finish(b"z")
+        client.transport.loseConnection()
+        yield server.lost
+        self.assertEqual(server.read, b"".join(pieces) + b"yz")
+        self.assertEqual(funnel.untaken, 0)

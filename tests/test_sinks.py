@@ -126,6 +126,16 @@ class SocketSinkTests(TestCase):
         self.transport.producer.resumeProducing()
         self.assertEqual(self.calls, 0)
 
+    def test_ask(self) -> None:
+        """
+        Who asks is called once there is room, and once.
+        """
+        self.sink.ask()
+        self.assertEqual((self.transport.writing, self.calls), (1, 0))
+        self.transport.producer.resumeProducing()
+        self.transport.producer.resumeProducing()
+        self.assertEqual(self.calls, 1)
+
     def test_broken(self) -> None:
         """
         A broken connection takes nothing; the transport is made to look.
