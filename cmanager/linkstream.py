@@ -372,6 +372,7 @@ class LinkStream(Protocol, ABC):
         if self.step is Step.HANDSHAKE:
             self.step = Step.READY
             self.isReady = self.wasReady = True
+            self._funnel.goDirect()
             self._ready()
 
     def _serverError(self, event: ServerError) -> None:

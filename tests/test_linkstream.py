@@ -7,6 +7,8 @@ Tests for L{cmanager.linkstream}.
 
 from __future__ import annotations
 
+import socket
+
 from OpenSSL import SSL
 from twisted.internet.error import ConnectionLost
 from twisted.internet.interfaces import IHandshakeListener
@@ -96,6 +98,22 @@ class PlainTests(LinkStreamTestCase):
         for byte in HEADER + NO_FEATURES + ACCEPTED:
             bench.send(bytes([byte]))
         self.assertTrue(bench.link.isReady)
+
+    def test_direct(self) -> None:
+        """
+        A link that is ready writes to its socket, if the transport is no more than that.
+        """
+        socks = socket.socketpair()
+        for sock in socks:
+            self.addCleanup(sock.close)
+        for handle, isDirect in ((socks[0], True), (object(), False)):
+            bench = LinkBench()
+            bench.transport.getHandle = lambda handle=handle: handle  # type: ignore[attr-defined] # as of a reactor's
+            bench.transport.startWriting = lambda: None  # type: ignore[attr-defined] # as of a reactor's
+            bench.send(HEADER + NO_FEATURES)
+            self.assertTrue(bench.transport.streaming)
+            bench.send(ACCEPTED)
+            self.assertEqual(not bench.transport.streaming, isDirect)
 
     def test_offeredTLS(self) -> None:
         """
