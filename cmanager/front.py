@@ -23,6 +23,7 @@ from twisted.python.logfile import LogFile
 
 from cmanager import __version__
 from cmanager.config import LIVE, ServerSettings, Settings
+from cmanager.crew import Crew
 from cmanager.errors import ConfigError
 from cmanager.framing import ENGINE
 from cmanager.logs import LogWriter
@@ -52,6 +53,7 @@ class Surroundings:
     @ivar fail: Ends the process because of an error the operator was told of.
     @ivar behind: A server that runs in the same process: started first, stopped last.
     @ivar welcome: Called once everything runs.
+    @ivar crew: L{None} in a process that is the only one.
     """
 
     reactor: Any
@@ -61,6 +63,7 @@ class Surroundings:
     fail: Callable[[ConfigError], NoReturn] = _fail
     behind: IService | None = None
     welcome: Callable[[], object] | None = None
+    crew: Crew | None = None
 
 
 class Front(MultiService):

@@ -38,6 +38,7 @@ from cmanager.table import Table
 from cmanager.wheel import Timer, Wheel
 
 if TYPE_CHECKING:
+    from cmanager.crew import Crew
     from cmanager.interfaces import IClientStream, ILink, IStanzaFilter
     from cmanager.settings import Settings
 
@@ -45,8 +46,7 @@ DRAIN_STEP_SECONDS = 0.05
 
 ABORT_SECONDS = 0.3
 """
-How long the transports of clients that had to be cut off may take to say that they
-are gone: a turn of the reactor.
+For the transports of clients that were cut off to say so: a turn of the reactor.
 """
 
 
@@ -60,6 +60,7 @@ class Router(MultiService):
     @param tls: The certificate store, for listeners.
     @ivar settings: Those of C{[client]}.
     @ivar manager: Our name on the links.
+    @ivar crew: The other processes of this manager's, if there are any.
     @ivar hosts: By prepared domain.
     @ivar wheel: Time-outs of all clients.
     @ivar limits: Limits by address.
@@ -69,7 +70,9 @@ class Router(MultiService):
 
     log = Logger()
 
-    def __init__(self, reactor: Any, settings: Settings, tls: Any = None) -> None:
+    def __init__(
+        self, reactor: Any, settings: Settings, tls: Any = None, crew: Crew | None = None
+    ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # Twisted's
         if settings.manager.name is None:
             raise LocalError("the manager has no name")
@@ -77,6 +80,7 @@ class Router(MultiService):
         self._times = settings.manager
         self.settings = settings.client
         self.tls = tls
+        self.crew = crew
         self.webURLs = publicURLs(settings)
         self.manager: str = settings.manager.name
         self.metrics = Metrics()

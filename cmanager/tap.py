@@ -163,7 +163,7 @@ def build(settings: Settings, around: Surroundings) -> Front:
     reactor = around.reactor
     tls = CertificateStore(settings.tls, reactor)
     tls.load()
-    router = Router(reactor, settings, tls)
+    router = Router(reactor, settings, tls, around.crew)
     for filter_ in settings.filters:
         router.addFilter(chosen.filters[filter_.type], filter_.options)
     for server in settings.servers:
