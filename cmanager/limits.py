@@ -11,15 +11,26 @@ How many clients there may be in all is the table's business
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Callable
 from ipaddress import IPv6Address, ip_address
-from typing import TYPE_CHECKING
+from types import TracebackType
+from typing import TYPE_CHECKING, Protocol
 
 from cmanager.errors import StreamError
 
 if TYPE_CHECKING:
     from cmanager.config import LimitSettings
+
+
+def refilled(tokens: float, seconds: float, rate: float, burst: float) -> float:
+    """
+    Return how many tokens there are so many seconds later.
+
+    @param seconds: Less than none where the clock was put back: then nothing changes.
+    """
+    return min(burst, tokens + max(seconds, 0.0) * rate)
 
 
 class TokenBucket:
@@ -41,7 +52,7 @@ class TokenBucket:
 
     def _refill(self) -> None:
         now = self._now()
-        self._tokens = min(self._burst, self._tokens + (now - self._at) * self._rate)
+        self._tokens = refilled(self._tokens, now - self._at, self._rate, self._burst)
         self._at = now
 
     def take(self, amount: float) -> float:
@@ -77,18 +88,154 @@ class Refused(StreamError):
         self.limit = limit
 
 
-class _Address:
+class Address(Protocol):
     """
     What is remembered of one address.
+
+    @ivar connections: How many it has.
+    @ivar tokens: New connections it might have made at once, L{at} that time; what is
+        remembered for the first time has never made any.
+    @ivar failures: Failed logins, up to L{failedAt}.
     """
 
-    __slots__ = ("bucket", "connections", "failedAt", "failures")
+    tokens: float
+    at: float
+    failures: int
+    failedAt: float
 
-    def __init__(self, bucket: TokenBucket) -> None:
-        self.bucket = bucket
+    @property
+    def connections(self) -> int: ...
+
+
+class Addresses(Protocol):
+    """
+    The addresses that are remembered.  While it is entered as a context, nobody else
+    changes it; everything but its length is to be asked for only then.
+
+    At most so many are remembered.  Room is made by forgetting the address without
+    connections that has been quiet longest.  Only where every remembered address is
+    connected is the one connected longest ago forgotten, with its count: then that address
+    may exceed its limit until the connections of before are gone, which is better than to
+    turn away a new one for it.
+    """
+
+    def __enter__(self) -> Addresses: ...
+
+    def __exit__(
+        self,
+        type_: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None: ...
+
+    def __len__(self) -> int: ...
+
+    def find(self, key: str) -> Address | None:
+        """
+        Return what is remembered of an address.
+        """
+
+    def remember(self, key: str, most: int) -> Address:
+        """
+        Return what is known of an address, as the one heard of last.
+
+        @param most: How many may be remembered.
+        """
+
+    def connected(self, key: str) -> None:
+        """
+        An address, which is remembered, has one more connection.
+        """
+
+    def released(self, key: str) -> None:
+        """
+        A connection of an address is gone, which may have been forgotten meanwhile.
+        """
+
+
+class _Own:
+    """
+    See L{Address}.
+    """
+
+    __slots__ = ("at", "connections", "failedAt", "failures", "tokens")
+
+    def __init__(self) -> None:
         self.connections = 0
         self.failures = 0
-        self.failedAt = 0.0
+        self.tokens = 0.0
+        self.at = self.failedAt = -math.inf
+
+
+class OwnAddresses:
+    """
+    L{Addresses} of one process.
+    """
+
+    __slots__ = ("_connected", "_idle")
+
+    def __init__(self) -> None:
+        self._connected: OrderedDict[str, _Own] = OrderedDict()
+        self._idle: OrderedDict[str, _Own] = OrderedDict()
+
+    def __enter__(self) -> OwnAddresses:
+        return self
+
+    def __exit__(
+        self,
+        type_: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        pass
+
+    def __len__(self) -> int:
+        return len(self._connected) + len(self._idle)
+
+    def find(self, key: str) -> _Own | None:
+        """
+        See L{Addresses}.
+        """
+        return self._connected.get(key) or self._idle.get(key)
+
+    def remember(self, key: str, most: int) -> _Own:
+        """
+        See L{Addresses}.
+        """
+        address = self._connected.get(key)
+        if address is not None:
+            return address
+        address = self._idle.get(key)
+        if address is not None:
+            self._idle.move_to_end(key)
+            return address
+        while len(self) >= most:
+            (self._idle or self._connected).popitem(last=False)
+        address = self._idle[key] = _Own()
+        return address
+
+    def connected(self, key: str) -> None:
+        """
+        See L{Addresses}.
+        """
+        address = self._idle.pop(key, None)
+        if address is None:
+            address = self._connected[key]
+        else:
+            self._connected[key] = address
+        address.connections += 1
+
+    def released(self, key: str) -> None:
+        """
+        See L{Addresses}.
+        """
+        address = self._connected.get(key)
+        if address is None:
+            return
+        address.connections -= 1
+        if address.connections == 0:
+            del self._connected[key]
+            self._idle[key] = address
 
 
 class AddressLimits:
@@ -98,24 +245,32 @@ class AddressLimits:
     An IPv6 client owns a /64 as a rule, so that counts as one address; an IPv4
     address mapped into IPv6 counts as the IPv4 address it is.
 
-    At most C{settings.addresses} addresses are remembered.  Room is made by forgetting
-    the address without connections that has been quiet longest.  Only where every
-    remembered address is connected is the one connected longest ago forgotten, with
-    its count: then that address may exceed its limit until the connections of before
-    are gone, which is better than to turn away a new one for it.
+    At most C{settings.addresses} addresses are remembered.
 
-    @ivar settings: In force from the next call on; may be replaced.  The rate of an
-        address that is already remembered stays as it was.
+    @param addresses: Those that are remembered; other processes may share them.
+    @ivar settings: In force from the next call on; may be replaced.
     """
 
-    def __init__(self, settings: LimitSettings, now: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        settings: LimitSettings,
+        now: Callable[[], float],
+        addresses: Addresses | None = None,
+    ) -> None:
         self.settings = settings
         self._now = now
-        self._connected: OrderedDict[str, _Address] = OrderedDict()
-        self._idle: OrderedDict[str, _Address] = OrderedDict()
+        self._addresses = OwnAddresses() if addresses is None else addresses
 
     def __len__(self) -> int:
-        return len(self._connected) + len(self._idle)
+        return len(self._addresses)
+
+    def connections(self, peer: str) -> int:
+        """
+        Return how many there are from an address.
+        """
+        with self._addresses as addresses:
+            address = addresses.find(addressKey(peer))
+            return 0 if address is None else address.connections
 
     def accept(self, peer: str) -> None:
         """
@@ -125,37 +280,46 @@ class AddressLimits:
             counted, and L{released} must not be called for it.
         """
         key = addressKey(peer)
-        address = self._remember(key)
-        if address.connections >= self.settings.connectionsPerAddress:
+        settings = self.settings
+        with self._addresses as addresses:
+            address = addresses.remember(key, settings.addresses)
+            count = address.connections
+            areMany = count >= settings.connectionsPerAddress
+            areFast = not areMany and not self._isSlow(address)
+            if not (areMany or areFast):
+                addresses.connected(key)
+        if areMany:
             raise Refused(
                 "connections-per-address",
                 "too many connections from your address",
-                reason=f"{address.connections} connections from {key}",
+                reason=f"{count} connections from {key}",
             )
-        if not address.bucket.tryTake():
+        if areFast:
             raise Refused(
                 "connection-rate",
                 "too many new connections from your address",
-                reason=f"more than {self.settings.connectionRate:g} new connections"
-                f" a second from {key}",
+                reason=f"more than {settings.connectionRate:g} new connections a second from {key}",
             )
-        if address.connections == 0:
-            self._idle.pop(key, None)
-            self._connected[key] = address
-        address.connections += 1
+
+    def _isSlow(self, address: Address) -> bool:
+        """
+        Take a token of an address, if there is one.
+        """
+        settings = self.settings
+        now = self._now()
+        tokens = refilled(
+            address.tokens, now - address.at, settings.connectionRate, settings.connectionBurst
+        )
+        address.at = now
+        address.tokens = tokens - 1 if tokens >= 1 else tokens
+        return tokens >= 1
 
     def released(self, peer: str) -> None:
         """
         A connection that L{accept} let in is gone.
         """
-        key = addressKey(peer)
-        address = self._connected.get(key)
-        if address is None:  # forgotten while connected, see above
-            return
-        address.connections -= 1
-        if address.connections == 0:
-            del self._connected[key]
-            self._idle[key] = address
+        with self._addresses as addresses:
+            addresses.released(addressKey(peer))
 
     def loginFailed(self, peer: str) -> float:
         """
@@ -164,13 +328,14 @@ class AddressLimits:
         @return: Seconds to make that client wait.
         """
         settings = self.settings
-        address = self._remember(addressKey(peer))
         now = self._now()
-        if now - address.failedAt >= settings.loginMemory:
-            address.failures = 0
-        address.failures += 1
-        address.failedAt = now
-        excess = address.failures - settings.loginFailures
+        with self._addresses as addresses:
+            address = addresses.remember(addressKey(peer), settings.addresses)
+            since = now - address.failedAt
+            failures = address.failures + 1 if since < settings.loginMemory else 1
+            address.failures = failures
+            address.failedAt = now
+        excess = failures - settings.loginFailures
         if excess <= 0:
             return 0.0
         # The exponent is capped so that no count overflows a float.
@@ -180,39 +345,21 @@ class AddressLimits:
         """
         Forget the failed logins.
         """
-        key = addressKey(peer)
-        address = self._connected.get(key) or self._idle.get(key)
-        if address is not None:
-            address.failures = 0
-
-    def _remember(self, key: str) -> _Address:
-        """
-        Return what is known of C{key}, as the one heard of last.
-        """
-        address = self._connected.get(key)
-        if address is not None:
-            return address
-        address = self._idle.get(key)
-        if address is not None:
-            self._idle.move_to_end(key)
-            return address
-        while len(self) >= self.settings.addresses:
-            (self._idle or self._connected).popitem(last=False)
-        settings = self.settings
-        address = _Address(
-            TokenBucket(settings.connectionRate, settings.connectionBurst, self._now)
-        )
-        self._idle[key] = address
-        return address
+        with self._addresses as addresses:
+            address = addresses.find(addressKey(peer))
+            if address is not None:
+                address.failures = 0
 
 
 def addressKey(peer: str) -> str:
     """
     Return what C{peer} counts as: an IPv4 address, or an IPv6 /64.
+
+    @param peer: An IP address literal; one of IPv4 has but one form.
     """
-    address = ip_address(peer)
-    if not isinstance(address, IPv6Address):
-        return str(address)
+    if ":" not in peer:
+        return peer
+    address = IPv6Address(peer)
     if address.ipv4_mapped is not None:
         return str(address.ipv4_mapped)
     return f"{IPv6Address(int(address) >> 64 << 64)}/64"

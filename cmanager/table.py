@@ -76,6 +76,36 @@ class Ghost:
         self.id = StreamID(id)
 
 
+class Room:
+    """
+    How many places for clients are taken, of those that there are.
+
+    @ivar taken: Here.
+    """
+
+    __slots__ = ("taken",)
+
+    def __init__(self) -> None:
+        self.taken = 0
+
+    def take(self, capacity: int) -> bool:
+        """
+        Take one, if there is one.
+
+        @param capacity: How many there are.
+        """
+        if self.taken >= capacity:
+            return False
+        self.taken += 1
+        return True
+
+    def leave(self) -> None:
+        """
+        Give one back.
+        """
+        self.taken -= 1
+
+
 class Table:
     """
     All sessions of the process.
@@ -83,12 +113,14 @@ class Table:
     @param capacity: How many there may be at once, strangers among them.
     @param manager: Our name on the links, which no stream id may hold: it is half a
         secret (pitfall S-1), and clients see their stream id.
+    @param room: Where other processes take theirs, too.
     @ivar strangers: Connections without a session: of clients that have not said yet what
         they speak, or that speak HTTP.
     """
 
-    def __init__(self, capacity: int, manager: str = "") -> None:
+    def __init__(self, capacity: int, manager: str = "", room: Room | None = None) -> None:
         self.capacity = capacity
+        self._room = Room() if room is None else room
         self.strangers = 0
         self._manager = manager.lower()
         self._byID: dict[str, Session] = {}
@@ -152,9 +184,10 @@ class Table:
         It is gone, or is about to have one.
         """
         self.strangers -= 1
+        self._room.leave()
 
     def _requireRoom(self) -> None:
-        if len(self._byID) + self.strangers >= self.capacity:
+        if not self._room.take(self.capacity):
             raise StreamError(
                 "resource-constraint", "Too many clients.", reason="limits.sessions is reached"
             )
@@ -186,6 +219,7 @@ class Table:
         Forget a session.  Once: a second time is harmless.
         """
         if self._byID.pop(session.id, None) is not None:
+            self._room.leave()
             self.pin(session, None)
             self._byState[session.state] -= 1
 

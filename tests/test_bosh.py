@@ -258,7 +258,7 @@ class AloneCase(StreamCase):
             self.assertEqual(len(self.hub.bosh), 0)
             self.assertEqual(self.clock.getDelayedCalls(), [])
             self.assertEqual(len(self.hub.wheel), 0)
-            self.assertEqual(self.hub.limits._connected, {})
+            self.assertEqual(self.hub.limits.connections(self.stream.peer), 0)
             self.assertEqual(self.session.seen[-1], LOST)
         return isOver
 
@@ -928,7 +928,7 @@ class EntryTests(AloneCase):
         self.hub.refusal = StreamError("resource-constraint")
         with self.assertRaises(StreamError):
             self.connect()
-        self.assertEqual(self.hub.limits._connected, {})
+        self.assertEqual(self.hub.limits.connections(self.stream.peer), 0)
         self.assertEqual(len(self.hub.bosh), 0)
 
     def test_sids(self) -> None:

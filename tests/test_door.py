@@ -211,8 +211,7 @@ class DoorCase(TestCase):
         """
         How many connections an address has, by our count.
         """
-        known = self.hub.limits._connected.get(address)
-        return known.connections if known is not None else 0
+        return self.hub.limits.connections(address)
 
 
 def splits(data: bytes) -> Iterator[list[bytes]]:

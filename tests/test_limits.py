@@ -69,6 +69,16 @@ class TokenBucketTests(TestCase):
         self.clock.advance(1000)
         self.assertEqual(self.bucket.take(110), 1.0)
 
+    def test_clockPutBack(self) -> None:
+        """
+        Where the clock is put back nothing is lost, and nothing has to be waited for.
+        """
+        self.bucket.take(50)
+        self.clock.rightNow -= 3600
+        self.assertEqual(self.bucket.take(50), 0.0)
+        self.clock.advance(1)
+        self.assertEqual(self.bucket.take(10), 0.0)
+
     def test_tryTake(self) -> None:
         """
         C{tryTake} never overdraws.
@@ -149,6 +159,8 @@ class ConnectionTests(TestCase):
         for _ in range(3):
             self.limits.accept("192.0.2.1")
         self.limits.released("192.0.2.1")
+        self.assertEqual(self.limits.connections("192.0.2.1"), 2)
+        self.assertEqual(self.limits.connections("192.0.2.2"), 0)
         self.limits.accept("192.0.2.1")
         self.assertRaises(Refused, self.limits.accept, "192.0.2.1")
 
@@ -183,6 +195,20 @@ class ConnectionTests(TestCase):
         self.limits.settings = settings(connectionsPerAddress=1)
         self.limits.accept("192.0.2.1")
         self.assertRaises(Refused, self.limits.accept, "192.0.2.1")
+
+    def test_liveRate(self) -> None:
+        """
+        So does another rate, of addresses that are known already, too.
+        """
+        limits = self.limits
+        limits.settings = settings(connectionBurst=1)
+        limits.accept("192.0.2.1")
+        self.assertRaises(Refused, limits.accept, "192.0.2.1")
+        limits.settings = settings(connectionBurst=2, connectionRate=100)
+        self.clock.advance(0.02)
+        limits.accept("192.0.2.1")
+        limits.accept("192.0.2.1")
+        self.assertRaises(Refused, limits.accept, "192.0.2.1")
 
 
 class LoginTests(TestCase):

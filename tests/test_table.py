@@ -15,6 +15,7 @@ from cmanager.errors import LocalError, StreamError
 from cmanager.table import (
     STREAM_ID_CHARACTERS,
     Ghost,
+    Room,
     State,
     StreamID,
     Table,
@@ -129,6 +130,23 @@ class TableTests(SynchronousTestCase):
         table.removeStranger()
         table.add(entry("b"))
         self.assertRaises(StreamError, table.addStranger)
+
+    def test_room(self) -> None:
+        """
+        Where others take places, too, there are as many fewer; all are given back.
+        """
+        room = Room()
+        tables = Table(2, room=room), Table(2, room=room)
+        tables[0].addStranger()
+        tables[1].add(entry("a"))
+        for table in tables:
+            self.assertRaises(StreamError, table.addStranger)
+            self.assertRaises(StreamError, table.add, entry("b"))
+        tables[0].removeStranger()
+        tables[0].add(entry("b"))
+        for table, name in zip(tables, "ba", strict=True):
+            table.remove(table.get(name))
+        self.assertEqual(room.taken, 0)
 
     def test_twice(self) -> None:
         """
