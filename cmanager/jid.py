@@ -26,6 +26,11 @@ from cmanager.errors import StanzaError
 MAX_PART_BYTES = 1023
 CACHED_ADDRESSES = 1024
 CACHED_CHARACTERS = 8192
+KNOWN_ADDRESSES = 8192
+KNOWN_CHARACTERS = 128
+"""
+Of an address in ASCII that is remembered: longer ones are rare.
+"""
 
 _LABEL = r"[a-z0-9](?:[a-z0-9-]*+(?<!-))?"
 _DOMAIN = rf"{_LABEL}(?>(?:\.{_LABEL})*)"
@@ -109,6 +114,9 @@ _NAME = _Profile(
 )
 
 
+_known: dict[str, str] = {}
+
+
 def prepare(jid: str) -> str:
     """
     Return an address in its one prepared form, C{localpart@domain/resource} with the
@@ -116,12 +124,23 @@ def prepare(jid: str) -> str:
 
     @raise StanzaError: C{jid-malformed}.
     """
-    if jid.isascii():
-        bare, slash, resource = jid.partition("/")
-        lowered = bare.lower() + slash + resource
-        if _ASCII.fullmatch(lowered):
-            return lowered
-    return _prepareSlowly(jid)
+    known = _known.get(jid)
+    return _prepareUnknown(jid) if known is None else known
+
+
+def _prepareUnknown(jid: str) -> str:
+    if not jid.isascii():
+        return _prepareSlowly(jid)
+    bare, slash, resource = jid.partition("/")
+    lowered = bare.lower() + slash + resource
+    if not _ASCII.fullmatch(lowered):
+        return _prepareSlowly(jid)
+    if len(jid) <= KNOWN_CHARACTERS:
+        if len(_known) >= KNOWN_ADDRESSES:
+            # Those that are in use are back at once.
+            _known.clear()
+        _known[jid] = lowered
+    return lowered
 
 
 def prepareDomain(domain: str) -> str:

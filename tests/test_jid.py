@@ -14,7 +14,14 @@ from twisted.words.protocols.jabber import xmpp_stringprep
 
 from cmanager import jid as module
 from cmanager.errors import StanzaError
-from cmanager.jid import CACHED_ADDRESSES, MAX_PART_BYTES, prepare, prepareDomain
+from cmanager.jid import (
+    CACHED_ADDRESSES,
+    KNOWN_ADDRESSES,
+    KNOWN_CHARACTERS,
+    MAX_PART_BYTES,
+    prepare,
+    prepareDomain,
+)
 from tests.properties import given, settings, st
 
 _PARTS = st.text(
@@ -219,6 +226,23 @@ class CostTests(SynchronousTestCase):
         information = module._prepareSlowly.cache_info()
         self.assertEqual(information.maxsize, CACHED_ADDRESSES)
         self.assertEqual(information.currsize, CACHED_ADDRESSES)
+
+    def test_known(self) -> None:
+        """
+        Of plain addresses, too, no long ones are, and malformed ones never.
+        """
+        known = module._known
+        known.clear()
+        for number in range(KNOWN_ADDRESSES):
+            self.assertEqual(prepare(f"U{number}@x"), f"u{number}@x")
+        self.assertEqual(len(known), KNOWN_ADDRESSES)
+        self.assertIs(prepare("U1@x"), known["U1@x"])
+        prepare("one-more@x")
+        self.assertEqual(known, {"one-more@x": "one-more@x"})
+        for length in (KNOWN_CHARACTERS, KNOWN_CHARACTERS + 1):
+            prepare("x" * length)
+        prepared("-x")
+        self.assertEqual(list(known), ["one-more@x", "x" * KNOWN_CHARACTERS])
 
     def test_time(self) -> None:
         """
