@@ -126,22 +126,21 @@ class Funnel:
         if transport is not None and not isGone:
             transport.unregisterProducer()
 
-    def write(self, *parts: bytes) -> None:
+    def write(self, data: bytes) -> None:
         """
         Send, in this turn of the reactor unless the server does not read.
         """
         if self._transport is None:
             return
-        self._parts += parts
-        for part in parts:
-            self._size += len(part)
+        self._parts.append(data)
+        self._size = size = self._size + len(data)
         if self._isBusy:
-            if self._size > self._backlog:
+            if size > self._backlog:
                 self._give(diagnosis.swamped(self._backlog))
-            elif self._size > FLUSH_BYTES and not self._isPausing:
+            elif size > FLUSH_BYTES and not self._isPausing:
                 self._isPausing = True
                 self._pause()
-        elif self._size >= FLUSH_BYTES:
+        elif size >= FLUSH_BYTES:
             self.flush()
         elif self._turn is None:
             self._turn = self._clock.callLater(0, self._turned)

@@ -31,7 +31,7 @@ from cmanager.linkevents import (
 )
 from cmanager.linkstream import LinkStream
 from cmanager.memory import RouteMemory
-from cmanager.multiplex import MAX_UPWARD_BYTES, ROUTE_END, ClientHeader
+from cmanager.multiplex import MAX_UPWARD_BYTES, ClientHeader
 from cmanager.stanza import Stanza
 
 if TYPE_CHECKING:
@@ -115,13 +115,13 @@ class Link(LinkStream):
         if not self.isReady:
             self._hub.metrics.increment("stanzas_lost_in_link")
             return
-        if self._isTooLarge(stanza):
+        data = stanza.data
+        if len(data) > MAX_UPWARD_BYTES and self._isTooLarge(stanza):
             return
         funnel = self._funnel
         funnel.stanzas = number = funnel.stanzas + 1
-        streamID = session.id
-        self._memory.put(number, streamID, stanza)
-        funnel.write(self._writer.routeHead(streamID, number), stanza.data, ROUTE_END)
+        self._memory.put(number, session.id, stanza)
+        funnel.write(self._writer.route(session.wireID, number, data))
 
     def fail(self, session: Session | Ghost, stanza: Stanza) -> None:
         """

@@ -51,9 +51,14 @@ Name, what it means, the name of its label (C{""} for none), value by label.
 class Metrics:
     """
     All counters of one process.
+
+    @ivar stanzasUp: The counter C{stanzas_up}, and
+    @ivar stanzasDown: C{stanzas_down}: those that count each stanza do without a call.
     """
 
     def __init__(self) -> None:
+        self.stanzasUp = 0
+        self.stanzasDown = 0
         self._counts: dict[tuple[str, str], int] = {}
 
     def increment(self, name: str, label: str = "", by: int = 1) -> None:
@@ -69,14 +74,19 @@ class Metrics:
         """
         Return a counter; zero if nothing was counted.
         """
-        return self._counts.get((name, label), 0)
+        return self._all().get((name, label), 0)
 
     def items(self) -> Iterator[tuple[str, str, int]]:
         """
         Yield name, label and count, sorted.
         """
-        for (name, label), count in sorted(self._counts.items()):
-            yield name, label, count
+        for (name, label), count in sorted(self._all().items()):
+            if count:
+                yield name, label, count
+
+    def _all(self) -> dict[tuple[str, str], int]:
+        busy = {("stanzas_up", ""): self.stanzasUp, ("stanzas_down", ""): self.stanzasDown}
+        return self._counts | busy
 
 
 class Collector:

@@ -58,7 +58,6 @@ from cmanager.stanza import (
 
 __all__ = [
     "MAX_UPWARD_BYTES",
-    "ROUTE_END",
     "STARTTLS",
     "Accepted",
     "ClientHeader",
@@ -88,7 +87,6 @@ The largest element that may go up: with what stands around it, the server's sca
 takes 1 MiB, and ends the link over more.  What comes down is not bounded so.
 """
 
-ROUTE_END = b"</route>"
 STARTTLS = b'<starttls xmlns="%s"/>' % NS_TLS.encode()
 
 _UNBOUNDED = 1 << 30
@@ -167,13 +165,14 @@ class LinkWriter:
         """
         return b"<handshake>%s</handshake>" % digest(streamID, secret).encode()
 
-    def routeHead(self, streamID: str, routeID: int) -> bytes:
+    def route(self, wireID: bytes, routeID: int, data: bytes) -> bytes:
         """
-        Return what stands before a routed element; L{ROUTE_END} stands behind.
+        Route an element.
 
+        @param wireID: The stream id, escaped: see L{cmanager.session.Session}.
         @param routeID: Comes back, in lower-case hexadecimal, in a route error.
         """
-        return b'%s%s" id="%x">' % (self._route, escapeAttribute(streamID), routeID)
+        return b"".join((self._route, wireID, b'" id="%x">' % routeID, data, b"</route>"))
 
     def create(
         self,

@@ -72,12 +72,14 @@ class Pinned:
         "link",
         "state",
         "stream",
+        "wireID",
     )
 
     log = Logger()
 
     def __init__(self, stream: IClientStream, hub: ISessionHub) -> None:
         self.id: StreamID = hub.table.newStreamID()
+        self.wireID = escapeAttribute(self.id)
         self.stream = stream
         self.hub = hub
         self.state = State.AWAITING_HEADER
@@ -148,9 +150,10 @@ class Pinned:
         """
         Send to the server what has been found in order.
         """
-        if self.link is not None:
-            self.link.route(self, stanza)  # type: ignore[arg-type]  # every Pinned is a Session
-            self.hub.metrics.increment("stanzas_up")
+        link = self.link
+        if link is not None:
+            link.route(self, stanza)  # type: ignore[arg-type]  # every Pinned is a Session
+            self.hub.metrics.stanzasUp += 1
         else:
             self.refuse(stanza, StanzaError("remote-server-timeout", "wait"))
 

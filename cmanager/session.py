@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 __all__ = ["FULL", "HOST", "LINK", "Session", "State"]
 
 _OPENINGS = {"iq": b"<iq", "message": b"<message", "presence": b"<presence"}
+_BOUND = State.BOUND  # to look a member up costs as much as a call
 _EXPECTANT = (State.AWAITING_HEADER, State.AWAITING_RESTART)
 _OPEN = (State.NEGOTIATING, State.BINDING, State.BOUND)
 _SERVED = (State.BINDING, State.BOUND)
@@ -59,6 +60,7 @@ class Session(Pinned):
     What the server knows one client by.
 
     @ivar id: The stream id, on the link and on the client's stream, over all restarts.
+    @ivar wireID: The same as it stands between quotes.
     @ivar state: Written by the table only, as is C{link}.
     @ivar link: The link it is pinned to: from the first element that goes up until
         the server has been told of the end, or is known to know.
@@ -101,7 +103,7 @@ class Session(Pinned):
             or not stanza.data.startswith(opening)  # prefixed: nobody sends that in earnest
         ):
             self._otherReceived(stanza)
-        elif self.state is State.BOUND:
+        elif self.state is _BOUND:
             self.stanzaUp(stanza)
         elif self._prelude is not None:
             self._prelude.stanzaReceived(stanza)
@@ -187,7 +189,7 @@ class Session(Pinned):
         """
         The server has sent an element for the client.  As busy as C{stanzaReceived}.
         """
-        if self.state is State.BOUND and stanza.name in STANZA_NAMES:
+        if self.state is _BOUND and stanza.name in STANZA_NAMES:
             self.stanzaDown(stanza)
         elif self.state in ENDED:
             self.giveBack(stanza)
@@ -344,7 +346,7 @@ class Session(Pinned):
         Hand a stanza to the client's stream.
         """
         if self.stream.deliver(stanza):
-            self.hub.metrics.increment("stanzas_down")
+            self.hub.metrics.stanzasDown += 1
         elif self.state not in ENDED:
             self.overflowed(stanza)
 

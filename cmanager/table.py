@@ -19,6 +19,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, NewType
 
 from cmanager.errors import LocalError, StreamError
+from cmanager.stanza import escapeAttribute
 
 if TYPE_CHECKING:
     from cmanager.interfaces import ILink
@@ -68,12 +69,14 @@ class Ghost:
     where something must be returned for it.
 
     @ivar id: The stream id, as the server wrote it.
+    @ivar wireID: See L{Session <cmanager.session.Session>}.
     """
 
-    __slots__ = ("id",)
+    __slots__ = ("id", "wireID")
 
     def __init__(self, id: str) -> None:
         self.id = StreamID(id)
+        self.wireID = escapeAttribute(id)
 
 
 class Room:

@@ -160,6 +160,7 @@ class Session:
     """
 
     id: str = "q7Zk2mX4aB9sLwT1"
+    wireID: bytes = b"q7Zk2mX4aB9sLwT1"
     stream: ClientStream = field(factory=ClientStream)
     host: Host = field(factory=lambda: Host("mantua.example"))
     lang: str | None = None

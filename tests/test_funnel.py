@@ -92,8 +92,8 @@ class TurnTests(FunnelTestCase):
         """
         writes: list[bytes] = []
         self.transport.write = writes.append  # type: ignore[method-assign] # looks at the calls
-        self.funnel.write(b"a", b"b")
-        self.funnel.write(b"c")
+        for data in (b"a", b"b", b"c"):
+            self.funnel.write(data)
         self.assertEqual(writes, [])
         self.clock.advance(0)
         self.assertEqual(writes, [b"abc"])

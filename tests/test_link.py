@@ -15,7 +15,7 @@ from cmanager.configuration import Configuration, TLSOffer
 from cmanager.diagnosis import Step
 from cmanager.funnel import FLUSH_BYTES
 from cmanager.interfaces import ILink
-from cmanager.multiplex import MAX_UPWARD_BYTES, ROUTE_END
+from cmanager.multiplex import MAX_UPWARD_BYTES
 from cmanager.stanza import NS_CLIENT, Stanza
 from tests.linkdoubles import (
     ACCEPTED,
@@ -153,7 +153,7 @@ class SessionTests(LinkTestCase):
                 + number
                 + b'">'
                 + message().data
-                + ROUTE_END,
+                + b"</route>",
             )
 
     def test_fail(self) -> None:

@@ -32,6 +32,16 @@ class MetricsTests(SynchronousTestCase):
         self.assertEqual(metrics.value("streams_closed"), 0)
         self.assertEqual(list(metrics.items()), [("logins", "", 4), ("streams_closed", "reset", 1)])
 
+    def test_busiest(self) -> None:
+        """
+        Stanzas are counted by adding to an attribute, and shown like the rest.
+        """
+        metrics = Metrics()
+        metrics.stanzasUp += 2
+        metrics.stanzasDown += 1
+        self.assertEqual((metrics.value("stanzas_up"), metrics.value("stanzas_down")), (2, 1))
+        self.assertEqual(list(metrics.items()), [("stanzas_down", "", 1), ("stanzas_up", "", 2)])
+
 
 class RegistryTests(SynchronousTestCase):
     """

@@ -37,14 +37,21 @@ from cmanager.linkevents import (
 )
 from cmanager.multiplex import (
     MAX_UPWARD_BYTES,
-    ROUTE_END,
     ClientHeader,
     LinkReader,
     LinkWriter,
     digest,
 )
 from cmanager.profile import isCanonical
-from cmanager.stanza import NS_CLIENT, NS_LINK, NS_MULTIPLEX, NS_SASL, NS_STREAMS, Stanza
+from cmanager.stanza import (
+    NS_CLIENT,
+    NS_LINK,
+    NS_MULTIPLEX,
+    NS_SASL,
+    NS_STREAMS,
+    Stanza,
+    escapeAttribute,
+)
 from tests.linkdoubles import ACCEPTED, CONFIGURATION, HEADER, NO_FEATURES, PROCEED, message
 from tests.properties import given, st
 
@@ -147,7 +154,7 @@ class WriterTests(SynchronousTestCase):
         A route has a session and a short id.
         """
         self.assertEqual(
-            self.writer.routeHead("s1", 31) + b"<presence/>" + ROUTE_END,
+            self.writer.route(b"s1", 31, b"<presence/>"),
             b'<route to="example.org" from="cm/x1" streamid="s1" id="1f"><presence/></route>',
         )
 
@@ -247,7 +254,7 @@ class WriterTests(SynchronousTestCase):
         shown = ClientCertificate(nasty, problem=nasty)
         for element in (
             writer.header() + writer.footer(),
-            writer.routeHead(nasty, 1) + ROUTE_END,
+            writer.route(escapeAttribute(nasty), 1, b""),
             writer.create(
                 nasty,
                 nasty,
@@ -577,7 +584,7 @@ class RoundTripTests(SynchronousTestCase):
         """
         data = message(to="juliet@example.org").data
         writer = LinkWriter("cm", "x", "example.org")
-        (event,) = read(writer.routeHead(streamID, 1) + data + ROUTE_END)
+        (event,) = read(writer.route(escapeAttribute(streamID), 1, data))
         assert isinstance(event, Routed)
         self.assertEqual((event.streamID, event.stanza.data), (streamID, data))
         self.assertEqual(event.stanza.namespace, NS_CLIENT)

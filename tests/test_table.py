@@ -93,9 +93,10 @@ class StreamIDTests(SynchronousTestCase):
 
     def test_ghost(self) -> None:
         """
-        A ghost has an id and nothing else.
+        A ghost has an id, also as it is written between quotes, and nothing else.
         """
-        self.assertEqual(Ghost("x").id, "x")
+        ghost = Ghost('"x<')
+        self.assertEqual((ghost.id, ghost.wireID), ('"x<', b"&quot;x&lt;"))
 
 
 class TableTests(SynchronousTestCase):

@@ -28,9 +28,16 @@ from cmanager.linkevents import (
     StreamOpened,
     TLSPolicy,
 )
-from cmanager.multiplex import ROUTE_END, LinkReader, LinkWriter, digest
+from cmanager.multiplex import LinkReader, LinkWriter, digest
 from cmanager.profile import canonicalise
-from cmanager.stanza import NS_CLIENT, NS_LINK, NS_MULTIPLEX, NS_STREAMS, Stanza
+from cmanager.stanza import (
+    NS_CLIENT,
+    NS_LINK,
+    NS_MULTIPLEX,
+    NS_STREAMS,
+    Stanza,
+    escapeAttribute,
+)
 from tests.properties import given, st
 from tests.test_multiplex import described
 
@@ -330,8 +337,8 @@ class ManagerTests(SynchronousTestCase):
                 return None
             return writer.handshake(streamID, SECRET)
         if name == "route" and element.get("streamid") and len(element) == 1:
-            head = writer.routeHead(element.get("streamid"), 1)
-            return head + stanzaOf(element[0]).data + ROUTE_END
+            wireID = escapeAttribute(element.get("streamid"))
+            return writer.route(wireID, 1, stanzaOf(element[0]).data)
         if name == "error":
             self.met.add("no-error-at-end")
             self.met.add("error-declares-prefix")
