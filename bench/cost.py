@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import os
 import sys
 import tempfile
@@ -30,10 +29,11 @@ from typing import Any
 
 from attrs import define, field
 
+from bench.configurations import HAPROXY_PROGRAM, prepare
+from bench.machine import environment, loadAverage, machineSeconds
 from bench.part import HERE, BenchError, raiseFileLimit
-from bench.report import compare, environment, loadAverage, machineSeconds, spread, text
-from bench.subjects import DOMAIN, HAPROXY_PROGRAM, SECRET, Kind, Stand, Subject
-from tests.certificates import authority
+from bench.report import compare, spread, text, write
+from bench.subjects import Kind, Stand, Subject
 
 SETTLE_SECONDS = 2.0
 STARTED_AT_ONCE = 4
@@ -307,11 +307,7 @@ def standing(options: argparse.Namespace) -> Iterator[Bench]:
     subjects = [s for s in SUBJECTS if options.haproxy or s.kind is not Kind.HAPROXY]
     with tempfile.TemporaryDirectory(prefix="cmanager-bench-") as name:
         directory = Path(name)
-        (directory / "certificates").mkdir()
-        (directory / "authority.pem").write_bytes(authority().pem)
-        authority().issue(DOMAIN).write(directory / "certificates", DOMAIN)
-        (directory / "secret").write_text(SECRET)
-        (directory / "secret").chmod(0o600)
+        prepare(directory)
         with ThreadPoolExecutor(STARTED_AT_ONCE) as pool:
             try:
                 for stands, kinds in (
@@ -378,22 +374,9 @@ def main(arguments: list[str]) -> int:
     if options.haproxy is None:
         table += f"\n{NO_HAPROXY}\n"
     print(table, end="")
-    for path in write(options.results, result, table):
+    for path in write(options.results, "bench", result, table):
         say(f"written: {path}")
     return 0
-
-
-def write(folder: Path, result: dict[str, Any], table: str) -> list[Path]:
-    """
-    Keep the results, and the same as text.
-
-    @return: Where.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{result['date'].replace(':', '')}.json"
-    path.write_text(json.dumps(result, indent=1) + "\n")
-    path.with_suffix(".txt").write_text(table)
-    return [path, path.with_suffix(".txt")]
 
 
 if __name__ == "__main__":

@@ -2,26 +2,15 @@
 # See LICENSE for details.
 
 """
-What L{bench.cost} tells: on what machine, and the table, with the bars beside the figures
-they are for.
+What L{bench.cost} tells: the table, with the bars beside the figures they are for.
 """
 
 from __future__ import annotations
 
-import argparse
-import os
-import platform
-import re
+import json
 import statistics
-import subprocess
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
-
-from OpenSSL import SSL
-
-from cmanager.framing import ENGINE
 
 STANZA_BARS = {"TCP": 1.0, "TLS": 1.4}
 """
@@ -35,52 +24,6 @@ MEMORY_BARS = {"TCP": 3.0, "TLS": 20.0}
 LOGIN_BAR = 0.6
 
 Row = dict[str, Any]
-
-
-def environment(haproxy: str | None, options: argparse.Namespace) -> Row:
-    """
-    Return what there is to know about a run before it begins.
-    """
-    cpu = re.search(r"^model name\s*:\s*(.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
-    return {
-        "date": datetime.now(UTC).isoformat(timespec="seconds").removesuffix("+00:00") + "Z",
-        "machine": cpu.group(1) if cpu else platform.machine(),
-        "cores": len(os.sched_getaffinity(0)),
-        "engine": ENGINE,
-        "versions": {
-            "kernel": platform.release(),
-            "Python": platform.python_version(),
-            "Twisted": version("Twisted"),
-            "OpenSSL": SSL.OpenSSL_version(SSL.OPENSSL_VERSION).decode().split()[1],
-            "HAProxy": _haproxy(haproxy),
-        },
-        "options": {name: str(value) for name, value in vars(options).items() if name != "results"},
-    }
-
-
-def _haproxy(program: str | None) -> str | None:
-    if program is None:
-        return None
-    said = subprocess.run([program, "-vv"], capture_output=True, text=True, check=True).stdout
-    own = re.search(r"version (\S+)", said)
-    tls = re.search(r"Running on OpenSSL version : OpenSSL (\S+)", said)
-    return f"{own.group(1) if own else '?'} with OpenSSL {tls.group(1) if tls else '?'}"
-
-
-def loadAverage() -> float:
-    """
-    Return how many processes have wanted a core in the last minute.
-    """
-    return os.getloadavg()[0]
-
-
-def machineSeconds() -> float:
-    """
-    Return the processor time of everything that runs here.
-    """
-    fields = [int(f) for f in Path("/proc/stat").read_text().splitlines()[0].split()[1:]]
-    user, nice, system, _, _, interrupts, soft = fields[:7]
-    return (user + nice + system + interrupts + soft) / os.sysconf("SC_CLK_TCK")
 
 
 def spread(values: list[float]) -> Row:
@@ -120,13 +63,21 @@ def text(result: Row) -> str:
     return "\n".join("\n".join(part) + "\n" for part in parts)
 
 
+def head(name: str, result: Row) -> list[str]:
+    """
+    Return on what machine it was measured, and when.
+    """
+    return [
+        f"cmanager {name}, {result['date']}",
+        f"{result['machine']}, {result['cores']} cores; scanner: {result['engine']}",
+        ", ".join(f"{name} {value}" for name, value in result["versions"].items() if value),
+    ]
+
+
 def _head(result: Row) -> list[str]:
-    versions = ", ".join(f"{name} {value}" for name, value in result["versions"].items() if value)
     options = result["options"]
     return [
-        f"cmanager bench, {result['date']}",
-        f"{result['machine']}, {result['cores']} cores; scanner: {result['engine']}",
-        versions,
+        *head("bench", result),
         f"{options['rounds']} rounds of {options['seconds']} s; took {result['seconds']:.0f} s;"
         f" others used {result['cores that others used']:.1f} cores meanwhile"
         f" (load average at the start: {result['load average at the start']:.1f})",
@@ -221,3 +172,16 @@ def _delays(result: Row) -> list[str]:
         share = "" if row["added"] is None else f"{row['share']['median']:.0%}"
         lines.append(f"{row['subject']:14} {row['rate']:9.0f} {share:>7}{figures}".rstrip() + note)
     return lines
+
+
+def write(folder: Path, name: str, result: Row, table: str) -> list[Path]:
+    """
+    Keep the results, and the same as text.
+
+    @return: Where.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}-{result['date'].replace(':', '')}.json"
+    path.write_text(json.dumps(result, indent=1) + "\n")
+    path.with_suffix(".txt").write_text(table)
+    return [path, path.with_suffix(".txt")]

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import enum
 import itertools
-import os
 import resource
-import shutil
 import socket
 import sys
 import time
@@ -20,71 +18,23 @@ from typing import Any
 
 from attrs import frozen
 
+from bench.configurations import (
+    DOMAIN,
+    HAPROXY,
+    HAPROXY_PROGRAM,
+    LINKS,
+    SPARE_FILES,
+    startFront,
+)
 from bench.part import HOST, BenchError, Part, freePort
 
-DOMAIN = "bench.example"
-SECRET = "for the measurement"
 START_SECONDS = 30.0
 CONNECT_SECONDS = 600.0
 CLOSE_SECONDS = 60.0
-LINKS = 2
 CLIENT_PROCESSES = 2
-SPARE_FILES = 200
-"""
-Files that a process opens besides the connections of its sessions.
-"""
+FRONT_SESSIONS = 100000
 
 _numbers = itertools.count()
-HAPROXY_PROGRAM = shutil.which("haproxy", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
-
-FRONT = """
-[manager]
-drain = 0.5
-grace = 0.5
-
-[log]
-level = "warn"
-
-[tls]
-certificates = "{directory}/certificates"
-
-[limits]
-sessions = 100000
-connections-per-address = 100000
-connection-rate = 100000.0
-connection-burst = 100000
-bytes-per-second = 1000000000
-bytes-burst = 1000000000
-
-[[listener]]
-type = "{kind}"
-endpoint = "tcp:{port}:interface={host}"
-starttls = "server"
-
-[[server]]
-domains = ["{domain}"]
-address = "{host}:{farPort}"
-secret-file = "{directory}/secret"
-security = "plain"
-links = {links}
-audit-after = 0
-"""
-
-HAPROXY = """
-global
-    maxconn {most}
-    nbthread 1
-defaults
-    mode tcp
-    timeout connect 10s
-    timeout client 1h
-    timeout server 1h
-frontend clients
-    bind {host}:{port}{tls}
-    default_backend far
-backend far
-    server far {host}:{farPort}
-"""
 
 
 class Kind(enum.Enum):
@@ -125,19 +75,6 @@ class Subject:
         return files // 2 if self.kind is Kind.HAPROXY else files
 
 
-def processorSeconds(pid: int) -> float:
-    """
-    Return the processor time, user and system, of a process, its threads and those it
-    has started, to the nanosecond; none of them may have ended meanwhile.
-    """
-    total = 0
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        total += int((task / "schedstat").read_text().split()[0])
-        for child in (task / "children").read_text().split():
-            total += int(processorSeconds(int(child)) * 1e9)
-    return total / 1e9
-
-
 class Stand:
     """
     A subject with its far end and its clients, all in processes of their own.
@@ -160,17 +97,6 @@ class Stand:
         isFront = subject.kind is Kind.FRONT
         port, farPort = freePort(), freePort()
         pem = directory / "certificates" / f"{DOMAIN}.pem"
-        values: dict[str, Any] = {
-            "directory": directory,
-            "host": HOST,
-            "port": port,
-            "farPort": farPort,
-            "domain": DOMAIN,
-            "links": LINKS,
-            "kind": "tls" if subject.isTLS else "tcp",
-            "tls": f" ssl crt {pem}" if subject.isTLS else "",
-            "most": subject.mostSessions,
-        }
         self.far = self._part("far end", sys.executable, "-m", "bench.farend")
         self.far.say(domain=DOMAIN, host=HOST, **{"links" if isFront else "clients": farPort})
         self.far.hear("listening", START_SECONDS)
@@ -182,18 +108,28 @@ class Stand:
             self.tested.say(host=HOST, port=port, certificate=str(pem))
             self.tested.hear("listening", START_SECONDS)
         elif isFront:
-            path = directory / f"{port}.toml"
-            path.write_text(FRONT.format(**values))
-            self.tested = self._part(
-                subject.name,
-                str(Path(sys.executable).with_name("twistd")),
-                *("-n", "--pidfile=", "cmanager", "--config", str(path)),
+            self.tested = startFront(
+                directory,
+                port=port,
+                farPort=farPort,
+                workers=1,
+                kind="tls" if subject.isTLS else "tcp",
+                most=FRONT_SESSIONS,
             )
+            self._parts.append(self.tested)
             for _ in range(LINKS):
                 self.far.hear("configured", START_SECONDS)
         else:
             path = directory / f"{port}.cfg"
-            path.write_text(HAPROXY.format(**values))
+            path.write_text(
+                HAPROXY.format(
+                    host=HOST,
+                    port=port,
+                    farPort=farPort,
+                    most=subject.mostSessions,
+                    tls=f" ssl crt {pem}" if subject.isTLS else "",
+                )
+            )
             self.tested = self._part(subject.name, HAPROXY_PROGRAM or "", "-db", "-f", str(path))
         self.clients = [
             self._part("clients", sys.executable, "-m", "bench.pace")
@@ -287,8 +223,8 @@ class Stand:
         }
 
     def _used(self) -> tuple[float, float]:
-        tested = processorSeconds(self.tested.process.pid) if self.tested else 0.0
-        return tested, processorSeconds(self.far.process.pid)
+        tested = sum(self.tested.exactSeconds()) if self.tested else 0.0
+        return tested, sum(self.far.exactSeconds())
 
     def _expectLogins(self, isLoggingIn: bool) -> None:
         self.far.say(isLoggingIn=isLoggingIn)
