@@ -5,13 +5,14 @@ DEMO = var/demo
 DEMO_PORTS = 5222,5223,5280,5443
 SOAK_CLIENTS = 5000
 
-.PHONY: help demo test lint bench soak fuzz clean runtime tools
+.PHONY: help demo test lint bench bench-100k soak fuzz clean runtime tools
 
 help:
 	@echo "make demo    a connection manager with a server behind it, on this machine"
 	@echo "make test    the gates (ruff, mypy, coverage) and all tests"
 	@echo "make lint    the gates without the tests"
 	@echo "make bench   what it costs, beside HAProxy: five minutes; BENCH=--quick for one"
+	@echo "make bench-100k    a hundred thousand clients at once: a quarter of an hour"
 	@echo "make soak    $(SOAK_CLIENTS) clients at once over TLS; SOAK_CLIENTS=N for another number"
 	@echo "make fuzz    a million broken streams through both scanners; FUZZ='--inputs N --seed N'"
 	@echo "make clean   remove what was built and measured here; $(DEMO) stays"
@@ -30,6 +31,9 @@ lint: tools
 
 bench: tools
 	@$(PYTHON_ENV)/python -m bench.cost $(BENCH)
+
+bench-100k: tools
+	@$(PYTHON_ENV)/python -m bench.many $(MANY)
 
 soak: tools
 	@$(PYTHON_ENV)/python -m bench.soak --clients $(SOAK_CLIENTS)
