@@ -16,7 +16,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from ipaddress import IPv6Address, ip_address
 from types import TracebackType
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from cmanager.errors import StreamError
 
@@ -142,9 +142,11 @@ class Addresses(Protocol):
         @param most: How many may be remembered.
         """
 
-    def connected(self, key: str) -> None:
+    def connected(self, key: str, address: Any) -> None:  # Any: what remember() returns
         """
-        An address, which is remembered, has one more connection.
+        There is one more connection.
+
+        @param address: What L{remember} has just returned for the key.
         """
 
     def released(self, key: str) -> None:
@@ -214,16 +216,13 @@ class OwnAddresses:
         address = self._idle[key] = _Own()
         return address
 
-    def connected(self, key: str) -> None:
+    def connected(self, key: str, address: Any) -> None:
         """
         See L{Addresses}.
         """
-        address = self._idle.pop(key, None)
-        if address is None:
-            address = self._connected[key]
-        else:
-            self._connected[key] = address
         address.connections += 1
+        if address.connections == 1:
+            self._connected[key] = self._idle.pop(key)
 
     def released(self, key: str) -> None:
         """
@@ -287,7 +286,7 @@ class AddressLimits:
             areMany = count >= settings.connectionsPerAddress
             areFast = not areMany and not self._isSlow(address)
             if not (areMany or areFast):
-                addresses.connected(key)
+                addresses.connected(key, address)
         if areMany:
             raise Refused(
                 "connections-per-address",
