@@ -9,13 +9,12 @@ opens no socket and reads no stanza.  C{docs/routing.rst} has the rules.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from twisted.application.service import IService, MultiService
 from twisted.internet.defer import Deferred, DeferredList, ensureDeferred, maybeDeferred
-from twisted.internet.task import LoopingCall, deferLater
+from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from zope.interface import implementer
 
@@ -29,6 +28,7 @@ from cmanager.grace import Grace
 from cmanager.host import Host, IPool
 from cmanager.interfaces import ISessionHub
 from cmanager.jid import prepareDomain
+from cmanager.leaving import Leaving
 from cmanager.limits import AddressLimits
 from cmanager.metrics import Gauge, Metrics
 from cmanager.multiplex import Configuration
@@ -41,13 +41,6 @@ if TYPE_CHECKING:
     from cmanager.crew import Crew
     from cmanager.interfaces import IClientStream, ILink, IStanzaFilter
     from cmanager.settings import Settings
-
-DRAIN_STEP_SECONDS = 0.05
-
-ABORT_SECONDS = 0.3
-"""
-For the transports of clients that were cut off to say so: a turn of the reactor.
-"""
 
 
 @implementer(ISessionHub)
@@ -77,7 +70,6 @@ class Router(MultiService):
         if settings.manager.name is None:
             raise LocalError("the manager has no name")
         self._reactor = reactor
-        self._times = settings.manager
         self.settings = settings.client
         self.tls = tls
         self.crew = crew
@@ -86,6 +78,7 @@ class Router(MultiService):
         self.metrics = Metrics()
         self.table = Table(settings.limits.sessions, self.manager)
         self.limits = AddressLimits(settings.limits, reactor.seconds)
+        self._leaving = Leaving(reactor, self.table, settings.manager)
         self.wheel = Wheel(reactor.seconds)
         self.bosh = Directory(settings.bosh)
         self.hosts: dict[str, Host] = {}
@@ -101,7 +94,6 @@ class Router(MultiService):
         self._waiting: dict[Host, dict[Session, Timer]] = {}
         self._full: set[ILink] = set()
         self._poolOf: dict[ILink, IPool] = {}
-        self._emptied: Deferred[None] | None = None
         self._isStopping = False
 
     # Building, see cmanager.tap.
@@ -167,7 +159,7 @@ class Router(MultiService):
 
     async def _stop(self) -> None:
         await self._stopAll(self._listeners)
-        await self._drain()
+        await self._leaving.begin()
         self.running = 0
         await self._stopAll(
             [service for service in self.services if service not in self._listeners]
@@ -180,37 +172,6 @@ class Router(MultiService):
         for deferred in stopping:
             deferred.addErrback(lambda failure: self.log.failure("a service did not stop", failure))
         await DeferredList(stopping)
-
-    async def _drain(self) -> None:
-        """
-        Tell everybody to leave, spread over C{manager.drain}, so that they do not all
-        come back elsewhere in the same moment; wait for at most C{manager.grace}.
-        """
-        sessions = list(self.table)
-        steps = max(1, math.ceil(self._times.drain / DRAIN_STEP_SECONDS))
-        size = math.ceil(len(sessions) / steps)
-        for start in range(0, len(sessions), max(size, 1)):
-            if start:
-                await deferLater(self._reactor, DRAIN_STEP_SECONDS)
-            for session in sessions[start : start + size]:
-                session.shutdown()
-        await self._untilEmpty(self._times.grace)
-        for session in self.table:
-            session.stream.abort()
-        # Only then can what they did not get be given back, over links that still are.
-        await self._untilEmpty(ABORT_SECONDS)
-
-    async def _untilEmpty(self, seconds: float) -> None:
-        """
-        Wait until the last client is gone, but no longer than that.
-        """
-        if len(self.table):
-            emptied = self._emptied = Deferred()
-            giveUp = self._reactor.callLater(seconds, emptied.callback, None)
-            await emptied
-            self._emptied = None
-            if giveUp.active():
-                giveUp.cancel()
 
     def _tick(self) -> None:
         self.wheel.tick()
@@ -287,8 +248,7 @@ class Router(MultiService):
             timer = self._waiting.get(session.host, {}).pop(session, None)
             if timer is not None:
                 timer.cancel()
-        if self._emptied is not None and not len(self.table) and not self._emptied.called:
-            self._emptied.callback(None)
+        self._leaving.sessionClosed()
 
     # What pools and links tell.
 
