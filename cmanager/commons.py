@@ -18,9 +18,14 @@ import os
 import struct
 from hashlib import blake2b
 from types import TracebackType
+from typing import TYPE_CHECKING
 
+from cmanager.limits import Addresses, OwnAddresses
 from cmanager.register import Entry, Register, sizeOf
 from cmanager.table import Room
+
+if TYPE_CHECKING:
+    from cmanager.crew import Crew
 
 KEY_BYTES = 16
 """
@@ -30,6 +35,20 @@ Of what makes marks from addresses, which nobody outside must be able to aim at.
 _HEAD = struct.Struct(f"=QQQ{KEY_BYTES}s")
 _BUSY = 2
 _ADDRESSES_LOCK, _PLACES_LOCK = range(2)
+
+
+def counted(crew: Crew | None, addresses: int) -> tuple[Addresses, Room]:
+    """
+    Return where a process counts its clients, of which there are none.
+
+    @param crew: L{None} if it is the only one.
+    @param addresses: How many addresses there is to be room for.
+    """
+    if crew is None:
+        return OwnAddresses(), Room()
+    commons = Commons(crew.shared, crew.size, addresses)
+    commons.vacate(crew.slot)
+    return commons.addresses(crew.slot), commons.room(crew.slot)
 
 
 class _Lock:

@@ -20,6 +20,7 @@ from zope.interface import implementer
 
 from cmanager.audit import Auditor
 from cmanager.chain import compose
+from cmanager.commons import counted
 from cmanager.directory import Directory
 from cmanager.discovery import publicURLs
 from cmanager.errors import LinkError, LocalError, StanzaError, StreamError
@@ -76,8 +77,9 @@ class Router(MultiService):
         self.webURLs = publicURLs(settings)
         self.manager: str = settings.manager.name
         self.metrics = Metrics()
-        self.table = Table(settings.limits.sessions, self.manager)
-        self.limits = AddressLimits(settings.limits, reactor.seconds)
+        addresses, room = counted(crew, settings.limits.addresses)
+        self.table = Table(settings.limits.sessions, self.manager, room)
+        self.limits = AddressLimits(settings.limits, reactor.seconds, addresses)
         self._leaving = Leaving(reactor, self.table, settings.manager)
         self.wheel = Wheel(reactor.seconds)
         self.bosh = Directory(settings.bosh)

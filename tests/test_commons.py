@@ -16,9 +16,11 @@ from typing import Any
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from cmanager.commons import KEY_BYTES, Commons
-from cmanager.limits import AddressLimits, Refused
+from cmanager.commons import KEY_BYTES, Commons, counted
+from cmanager.crew import Crew
+from cmanager.limits import AddressLimits, OwnAddresses, Refused
 from cmanager.settings import LimitSettings
+from cmanager.table import Room
 from tests.properties import given, settings, st
 from tests.test_limits import settings as limitSettings
 
@@ -164,6 +166,37 @@ class MemoryTests(CommonsCase):
         limits.loginFailed("192.0.2.3")
         self.assertEqual(len(limits), 3)
         self.assertEqual(len(self.limits(commons, 2)), 3)
+
+
+class CountedTests(CommonsCase):
+    """
+    Where a process counts.
+    """
+
+    def test_alone(self) -> None:
+        """
+        One that is alone counts for itself.
+        """
+        addresses, room = counted(None, 100)
+        self.assertIsInstance(addresses, OwnAddresses)
+        self.assertIs(type(room), Room)
+
+    def test_crew(self) -> None:
+        """
+        One of a crew counts with the others, in its slot, and begins with nothing: whoever had
+        that before is gone.
+        """
+        descriptor = self.memory()
+        settings: Any = limitSettings()
+        for slot, expected in ((0, (1, 1)), (2, (2, 2)), (2, (2, 2))):
+            addresses, room = counted(Crew(slot, SLOTS, descriptor, -1, ()), 100)
+            limits = AddressLimits(settings, self.clock.seconds, addresses)
+            limits.accept("192.0.2.1")
+            self.assertTrue(room.take(2))
+            taken = 2 - sum(room.take(2) for _ in range(2))
+            self.assertEqual((limits.connections("192.0.2.1"), taken), expected)
+            while room.taken > 1:
+                room.leave()
 
 
 class SlotTests(CommonsCase):
