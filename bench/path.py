@@ -50,9 +50,9 @@ COLD_BYTES = 1 << 23
 """
 More than a processor's own caches hold.
 """
-TURNS = {"up": 400, "down": 400, "up, 20": 20, "down, 20": 20}
+FEW_STANZAS, MANY_STANZAS = 2000, 5000
 """
-How many turns are counted.
+Between the two instructions are counted; before, a link has much to remember first.
 """
 OPENING = (
     b'<?xml version="1.0"?><stream:stream xmlns="jabber:connectionmanager"'
@@ -301,9 +301,10 @@ def main(arguments: list[str]) -> int:
     for name, (count, turn) in ways.items():
         counted = ""
         if options.instructions:
-            few, many = TURNS[name], TURNS[name] * 4
-            more = instructions(name, many) - instructions(name, few)
-            counted = f"{more / (many - few) / count:.0f}"
+            few, many = (
+                instructions(name, stanzas // count) for stanzas in (FEW_STANZAS, MANY_STANZAS)
+            )
+            counted = f"{(many - few) / (MANY_STANZAS - FEW_STANZAS):.0f}"
         print(f"{name:10}{warm(turn, count):>8.2f}{cold(turn, count):>9.2f}{counted:>14}")
     return 0
 
