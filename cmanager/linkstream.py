@@ -49,6 +49,8 @@ if TYPE_CHECKING:
     from cmanager.router import Router
     from cmanager.trust import Attempt
 
+_READY = Step.READY  # to look a member up costs as much as a call
+
 CLOSE_SECONDS = 5.0
 """
 How long the server has to take and answer our footer.
@@ -309,13 +311,14 @@ class LinkStream(Protocol, ABC):
         inputs = self._inputs
         for event in events:
             step = self.step
-            if step is Step.LOST:
-                return
-            if step is Step.CLOSING and event.__class__ is not StreamClosed:
-                continue
-            if step is Step.TLS and not self.isEncrypted:
-                self.lose(diagnosis.TLS_INJECTION)
-                return
+            if step is not _READY:
+                if step is Step.LOST:
+                    return
+                if step is Step.CLOSING and event.__class__ is not StreamClosed:
+                    continue
+                if step is Step.TLS and not self.isEncrypted:
+                    self.lose(diagnosis.TLS_INJECTION)
+                    return
             try:
                 inputs[event.__class__](event)
             except Exception:  # noqa: BLE001 # the seam to everybody's sessions
