@@ -205,7 +205,7 @@ ended(Scanner *self, Work *work, Py_ssize_t offset, Py_ssize_t end, int isEmpty,
     }
     else {
         Level *level = &self->levels[depth + 1];
-        if (!isEmpty && offset != work->boundary
+        if (!isEmpty && offset != work->boundary && !self->isFilled
             && reportText(self, work, offset, depth + 1, events) < 0)
             return FAILED;
         work->boundary = end;
@@ -263,7 +263,8 @@ started(Scanner *self, Work *work, Py_ssize_t offset, Py_ssize_t end, StartTag *
         goto done;
     }
     if (depth > 0) {
-        if (offset != work->boundary && reportText(self, work, offset, depth, events) < 0)
+        if (offset != work->boundary && self->streamID == NULL
+            && reportText(self, work, offset, depth, events) < 0)
             goto done;
         if (depth == 1)
             work->unit = offset;
@@ -820,6 +821,7 @@ scannerClear(PyObject *object)
     Py_CLEAR(self->slicer);
     Py_CLEAR(self->content);
     Py_CLEAR(self->other);
+    Py_CLEAR(self->streamID);
     for (int i = 0; i < LEVELS; i++) {
         Py_CLEAR(self->levels[i].scope);
         Py_CLEAR(self->levels[i].name);
@@ -926,6 +928,9 @@ static PyType_Spec SCANNER = {
 /* ==== The module ==== */
 
 static const char *const STANZA_FIELDS[] = {"name", "namespace", "attributes", "data"};
+static const char *const ROUTED_FIELDS[]
+    = {"name", "namespace", "_attributes", "data", "streamID"};
+static const char *const ROUTED_TEXT_FIELDS[] = {"streamID", "text"};
 static const char *const TAG_FIELDS[] = {"name", "namespace", "prefix", "attributes", "namespaces"};
 static const char *const SCOPE_FIELDS[] = {"namespaces", "default", "needles"};
 static const char *const OPENED_FIELDS[] = {"tag"};
@@ -1000,6 +1005,8 @@ execute(PyObject *module)
     if (errors == NULL || stanza == NULL || profile == NULL || slices == NULL || scanner == NULL)
         goto done;
     if (takeShape(&state->stanza, stanza, "Stanza", STANZA_FIELDS, STANZA_SLOTS) < 0
+        || takeShape(&state->routed, stanza, "Routed", ROUTED_FIELDS, ROUTED_SLOTS) < 0
+        || takeShape(&state->routedText, stanza, "RoutedText", ROUTED_TEXT_FIELDS, 2) < 0
         || takeShape(&state->tag, stanza, "Tag", TAG_FIELDS, TAG_SLOTS) < 0
         || takeShape(&state->opened, stanza, "Opened", OPENED_FIELDS, 1) < 0
         || takeShape(&state->text, stanza, "Text", TEXT_FIELDS, 1) < 0
@@ -1016,7 +1023,9 @@ execute(PyObject *module)
     state->textOf = take(profile, "textOf");
     state->content = take(stanza, "CONTENT_NAMESPACES");
     state->stanzaNames = take(stanza, "STANZA_NAMES");
-    state->clientURI = PyUnicode_InternFromString(CLIENT_URI);
+    /* The very object, which is quick to compare. */
+    state->clientURI = take(stanza, "NS_CLIENT");
+    state->route = PyBytes_FromString(ROUTE);
     state->xmlURI = PyUnicode_InternFromString(XML_URI);
     for (size_t i = 0; i < COMMON_NAMES; i++)
         state->common[i] = PyUnicode_InternFromString(COMMON[i]);
@@ -1038,8 +1047,8 @@ static int
 traverse(PyObject *module, visitproc visit, void *arg)
 {
     State *state = PyModule_GetState(module);
-    Shape *const shapes[] = {&state->stanza, &state->tag,    &state->scope,
-                             &state->opened, &state->text,   &state->closed};
+    Shape *const shapes[] = {&state->stanza, &state->routed, &state->tag,        &state->scope,
+                             &state->opened, &state->text,   &state->routedText, &state->closed};
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
         Py_VISIT(shapes[i]->type);
     Py_VISIT(state->scanner);
@@ -1058,8 +1067,8 @@ static int
 clear(PyObject *module)
 {
     State *state = PyModule_GetState(module);
-    Shape *const shapes[] = {&state->stanza, &state->tag,    &state->scope,
-                             &state->opened, &state->text,   &state->closed};
+    Shape *const shapes[] = {&state->stanza, &state->routed, &state->tag,        &state->scope,
+                             &state->opened, &state->text,   &state->routedText, &state->closed};
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
         Py_CLEAR(shapes[i]->type);
     Py_CLEAR(state->scanner);
@@ -1073,6 +1082,7 @@ clear(PyObject *module)
     Py_CLEAR(state->stanzaNames);
     Py_CLEAR(state->clientURI);
     Py_CLEAR(state->xmlURI);
+    Py_CLEAR(state->route);
     for (size_t i = 0; i < COMMON_NAMES; i++)
         Py_CLEAR(state->common[i]);
     for (size_t i = 0; i < FLAWS; i++)

@@ -190,7 +190,7 @@ class Link(LinkStream):
             self.owner.configured(self, event.configuration)
 
     def _routed(self, event: Routed) -> None:
-        self._hub.routed(self, event.streamID, event.stanza)
+        self._hub.routed(self, event.streamID, event)
 
     def _closeRequested(self, event: CloseRequested) -> None:
         # Before the handshake the server would only refuse the answer.

@@ -21,6 +21,7 @@ from cmanager.stanza import (
     NS_STREAM_ERRORS,
     NS_STREAMS,
     NS_TLS,
+    Routed,
     Stanza,
     Tag,
 )
@@ -111,18 +112,6 @@ class Configured:
     def __init__(self, iqID: str | None, configuration: Configuration) -> None:
         self.iqID = iqID
         self.configuration = configuration
-
-
-class Routed:
-    """
-    A stanza, or a SASL element or stream error, for one session.
-    """
-
-    __slots__ = ("stanza", "streamID")
-
-    def __init__(self, streamID: str, stanza: Stanza) -> None:
-        self.streamID = streamID
-        self.stanza = stanza
 
 
 class RouteFailed:

@@ -48,11 +48,12 @@ from cmanager.stanza import (
     NS_STREAM_ERRORS,
     NS_STREAMS,
     NS_TLS,
+    Closed,
     Event,
     Opened,
+    RoutedText,
     Stanza,
     Tag,
-    Text,
     escapeAttribute,
 )
 
@@ -266,9 +267,6 @@ class LinkReader:
         )
         self._depth = 0
         self._tag: Tag | None = None
-        self._streamID: str | None = None
-        self._filled = False
-        self._texts: list[str] = []
         self._children: list[Stanza] = []
 
     @property
@@ -276,7 +274,7 @@ class LinkReader:
         """
         Something has been begun and is not complete.
         """
-        return self._depth > 1 or self._scanner.pending
+        return self._scanner.pending
 
     def feed(self, data: bytes) -> list[LinkEvent]:
         """
@@ -285,33 +283,33 @@ class LinkReader:
         @raise StreamError: The server broke the protocol; what was completed before
             is in L{completed}.
         """
-        events: list[LinkEvent] = []
-        self.completed = events
+        self.completed = []
         try:
             parsed = self._scanner.feed(data)
         except StreamError:
-            self._read(self._scanner.completed, events)
+            self._read(self._scanner.completed)
             raise
-        self._read(parsed, events)
-        return events
+        for event in parsed:
+            if event.__class__ is not Routed:
+                self._read(parsed)
+                return self.completed
+        self.completed = parsed  # type: ignore[assignment] # as was seen
+        return self.completed
 
-    def _read(self, parsed: list[Event], events: list[LinkEvent]) -> None:
+    def _read(self, parsed: list[Event]) -> None:
+        events = self.completed
         for event in parsed:
             kind = event.__class__
-            if kind is Stanza:
-                if self._streamID is not None:
-                    events.append(Routed(self._streamID, event))  # type: ignore[arg-type] # kind
-                    self._filled = True
-                else:
-                    self._children.append(event)  # type: ignore[arg-type] # kind
+            if kind is Routed:
+                events.append(event)  # type: ignore[arg-type] # kind
+            elif kind is Stanza:
+                self._children.append(event)  # type: ignore[arg-type] # kind
             elif kind is Opened:
                 self._opened(event.tag, events)  # type: ignore[union-attr] # kind
-            elif kind is Text:
-                # Only a route's own text has a meaning, where it is its only content.
-                if self._streamID is not None and not self._filled:
-                    self._texts.append(event.text)  # type: ignore[union-attr] # kind
-            else:
+            elif kind is Closed:
                 self._closed(events)
+            elif kind is RoutedText:
+                self._fragment(event.streamID, event.text, events)  # type: ignore[union-attr] # kind
 
     def _opened(self, tag: Tag, events: list[LinkEvent]) -> None:
         self._depth += 1
@@ -321,9 +319,7 @@ class LinkReader:
             events.append(StreamOpened(tag.attributes.get("id") or None))
             return
         self._tag = tag
-        if tag.name == "route" and tag.attributes.get("type") != "error":
-            self._streamID = tag.attributes.get("streamid") or None
-        elif tag.name == "failure" and tag.namespace == NS_TLS:
+        if tag.name == "failure" and tag.namespace == NS_TLS:
             # COMPAT Openfire <= 4.7 never closes this element.
             events.append(TLSFailure())
 
@@ -331,23 +327,14 @@ class LinkReader:
         self._depth -= 1
         if self._depth == 0:
             events.append(StreamClosed())
-        elif self._streamID is None:
-            self._element(events)
         else:
-            if self._texts:
-                self._fragment(self._streamID, events)
-            self._streamID = None
-            self._filled = False
+            self._element(events)
 
-    def _fragment(self, streamID: str, events: list[LinkEvent]) -> None:
+    def _fragment(self, streamID: str, text: str, events: list[LinkEvent]) -> None:
         """
         Read a payload that came as text.  COMPAT Openfire >= 4.8 escapes SASL
         elements and stream errors.
         """
-        text = "".join(self._texts)
-        self._texts.clear()
-        if self._filled:
-            return
         scanner = Scanner(
             1,
             self._limit,

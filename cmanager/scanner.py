@@ -11,7 +11,8 @@ hands out only slices in the serialisation profile (L{cmanager.profile}) that
 stand on their own: whatever a client sends, a link carries nothing else.
 
 A level says at which depth stanzas stand: 1 for a client's stream, 0 for a document
-that is one stanza (RFC 7395), 2 for a link, whose C{<route>} elements hold them.
+that is one stanza (RFC 7395), 2 for a link, whose C{<route>} elements hold them.  Of a
+C{<route>} for a session, without an error, only what is in it is reported.
 """
 
 from __future__ import annotations
@@ -29,7 +30,17 @@ from cmanager.slices import (
     slicerFor,
     splitName,
 )
-from cmanager.stanza import CONTENT_NAMESPACES, Closed, Event, Opened, Tag, Text, rootTagEnd
+from cmanager.stanza import (
+    CONTENT_NAMESPACES,
+    Closed,
+    Event,
+    Opened,
+    Routed,
+    RoutedText,
+    Tag,
+    Text,
+    rootTagEnd,
+)
 
 __all__ = ["RENEW_BYTES", "Closed", "Event", "Opened", "Scanner", "Text"]
 
@@ -69,6 +80,7 @@ class Scanner:
         "_events",
         "_fed",
         "_isEmpty",
+        "_isFilled",
         "_isLeaf",
         "_isSpent",
         "_level",
@@ -81,6 +93,7 @@ class Scanner:
         "_scopes",
         "_slicer",
         "_start",
+        "_streamID",
         "_strict",
         "_unit",
         "completed",
@@ -127,6 +140,9 @@ class Scanner:
         self._name = ""
         self._attributes: dict[str, str] = {}
         self._isLeaf = False
+        # Of the route that is open: whose it is, and that an element was in it.
+        self._streamID: str | None = None
+        self._isFilled = False
         # One for each open element above the level, and one for the document.
         self._scopes = [scopeFor({}, {}, content)]
         self._parser: expat.XMLParserType | None = None
@@ -334,7 +350,7 @@ class Scanner:
         assert self._parser is not None, "it calls"
         offset = self._parser.CurrentByteIndex
         if depth:
-            if offset != self._boundary:
+            if offset != self._boundary and self._streamID is None:
                 self._between(offset, depth)
             if depth == 1:
                 self._unit = offset
@@ -364,8 +380,11 @@ class Scanner:
             self._unit = self._boundary
             self._context = openTag(name, namespaces)
         uri, local, prefix = splitName(name)
-        tag = Tag(local, uri, prefix, plainAttributes(attributes), namespaces)
-        self._events.append(Opened(tag))
+        plain = plainAttributes(attributes)
+        if self._depth == 2 and local == "route" and plain.get("type") != "error":
+            self._streamID = plain.get("streamid") or None
+        if self._streamID is None:
+            self._events.append(Opened(Tag(local, uri, prefix, plain, namespaces)))
 
     def _between(self, offset: int, depth: int) -> None:
         gap = bytes(self._buffer[self._boundary - self._base : offset - self._base])
@@ -375,9 +394,9 @@ class Scanner:
         text = "" if depth < 2 and self._strict else textOf(gap)
         if depth < 2 and (text.strip() or self._strict):
             raise StreamError("bad-format", reason="text between elements")
-        if not text.strip():
-            return
-        self._events.append(Text(text))
+        if text.strip():
+            streamID = self._streamID
+            self._events.append(Text(text) if streamID is None else RoutedText(streamID, text))
 
     def _ended(self, name: str) -> None:
         depth = self._depth = self._depth - 1
@@ -392,12 +411,14 @@ class Scanner:
             self._start = -1
         else:
             if not self._isEmpty:
-                if offset != self._boundary:
+                if offset != self._boundary and not self._isFilled:
                     self._between(offset, depth + 1)
                 self._boundary = self._buffer.index(b">", offset - base) + 1 + base
             self._isEmpty = False
             self._scopes.pop()
-            self._events.append(Closed(splitName(name)[1]))
+            if self._streamID is None:
+                self._events.append(Closed(splitName(name)[1]))
+            self._streamID, self._isFilled = None, False
         if depth == 0 and self._buffer[self._boundary - base :].strip(_WHITE):
             raise StreamError("not-well-formed", reason=_BEHIND)
         if depth <= 1:
@@ -417,10 +438,13 @@ class Scanner:
             end = rootTagEnd(buffer, start)
         if not end or buffer[end - 2] != 0x2F:
             end = buffer.index(b">", index) + 1
-        self._events.append(
-            self._slicer.stanza(
-                bytes(buffer[start:end]), self._name, self._attributes, self._scopes[-1]
-            )
+        stanza = self._slicer.stanza(
+            bytes(buffer[start:end]), self._name, self._attributes, self._scopes[-1]
         )
         self._attributes = {}
+        if self._streamID is None:
+            self._events.append(stanza)
+        else:
+            self._events.append(Routed(self._streamID, stanza))
+            self._isFilled = True
         return end

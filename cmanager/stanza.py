@@ -165,6 +165,51 @@ class Stanza:
         return roots[0]
 
 
+class Routed(Stanza):
+    """
+    A stanza from a server for one session: what stood in a C{<route>}.
+
+    Most pass without anybody asking for their attributes, so these are read then.
+
+    @ivar streamID: The session's.
+    """
+
+    __slots__ = ("_attributes", "streamID")
+    _attributes: dict[str, str] | None
+
+    def __init__(self, streamID: str, stanza: Stanza) -> None:
+        self.name = stanza.name
+        self.namespace = stanza.namespace
+        self.data = stanza.data
+        self.streamID = streamID
+        self._attributes = stanza.attributes
+
+    @property
+    def attributes(self) -> dict[str, str]:  # type: ignore[override]  # nobody writes them
+        """
+        See L{Stanza}.
+        """
+        found = self._attributes
+        if found is None:
+            found = self._attributes = _rootAttributes(self.data)
+        return found
+
+
+class RoutedText:
+    """
+    The text of a C{<route>} with nothing else in it.
+    """
+
+    __slots__ = ("streamID", "text")
+
+    def __init__(self, streamID: str, text: str) -> None:
+        self.streamID = streamID
+        self.text = text
+
+    def __repr__(self) -> str:
+        return f"<RoutedText of {len(self.text)} characters>"
+
+
 class Opened:
     """
     The start tag of an element above the level.
@@ -210,14 +255,16 @@ class Closed:
         return f"<Closed {self.name}>"
 
 
-Event = Opened | Stanza | Text | Closed
+Event = Opened | Stanza | Text | RoutedText | Closed
 
 
 _NAME = re.compile(rb"<[^\s/>]+")
-_ATTRIBUTE = re.compile(rb' ([^\s="/>]+)="[^"]*"')
+_ATTRIBUTE = re.compile(rb' ([^\s="/>]+)="([^"]*)"')
 _TAG = re.compile(rb"""<[^"'>]*+(?>(?:"[^"]*+"[^"'>]*+|'[^']*+'[^"'>]*+)*)>""")
 _TEXT_ESCAPES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "\r": "&#13;"}
 _ATTRIBUTE_ESCAPES = {**_TEXT_ESCAPES, '"': "&quot;", "\t": "&#9;", "\n": "&#10;"}
+_REFERENCE = re.compile("|".join(set(_ATTRIBUTE_ESCAPES.values())))
+_REFERENCES = {written: character for character, written in _ATTRIBUTE_ESCAPES.items()}
 # What is no character of XML at all becomes U+FFFD: one would end a link.
 _ILLEGAL = "\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff"
 _TEXT_SPECIAL = re.compile(f"[&<>\r{_ILLEGAL}]")
@@ -234,6 +281,22 @@ def rootTagEnd(data: bytes | bytearray, start: int = 0) -> int:
     if match is None:
         raise LocalError("no tag where one was expected")
     return match.end()
+
+
+def _rootAttributes(data: bytes) -> dict[str, str]:
+    """
+    Return the attributes of the root of an element in the serialisation profile.
+    """
+    found: dict[str, str] = {}
+    match = _NAME.match(data)
+    while match is not None and (match := _ATTRIBUTE.match(data, match.end())) is not None:
+        name = match[1].decode()
+        if name != "xmlns" and not name.startswith("xmlns:"):
+            value = match[2].decode()
+            if "&" in value:
+                value = _REFERENCE.sub(lambda m: _REFERENCES[m.group()], value)
+            found[name] = value
+    return found
 
 
 def escapeText(text: str) -> bytes:

@@ -24,6 +24,8 @@ from cmanager.stanza import (
     Closed,
     Event,
     Opened,
+    Routed,
+    RoutedText,
     Stanza,
     Text,
 )
@@ -68,6 +70,15 @@ ELEMENTS = (
     b"<route streamid='1'>&lt;success xmlns='u'/&gt; text <x/> more <![CDATA[ ]]></route>",
     b"<handshake>0123</handshake>",
     b"<handshake/>",
+)
+
+ROUTES = (
+    *[(b"<route streamid='1'>", b"</route>")] * 4,
+    (b"<route to='a' from=\"b\" streamid='&#x31;\xc3\xa9' id='1'> ", b"</route >"),
+    (b"<stream:route streamid='1' type='set' xmlns:p='urn:q'>x", b"y</stream:route>"),
+    (b"<route streamid='1' type='error'>", b"</route>"),
+    (b"<route streamid='' p:streamid='1' xmlns:p='urn:p'>", b"</route>"),
+    (b"<route xmlns='urn:x' streamid='1' type='e&#x72;ror'>", b"</route>"),
 )
 
 PIECES = (
@@ -143,7 +154,11 @@ def known(event: Event) -> Any:
     Return all there is to an event.
     """
     if isinstance(event, Stanza):
-        return ("stanza", event.name, event.namespace, [*event.attributes.items()], event.data)
+        streamID = event.streamID if isinstance(event, Routed) else None
+        attributes = [*event.attributes.items()]
+        return ("stanza", event.name, event.namespace, attributes, event.data, streamID)
+    if isinstance(event, RoutedText):
+        return ("routed text", event.text, event.streamID)
     if isinstance(event, Opened):
         tag = event.tag
         declared = [*tag.namespaces.items()]
@@ -222,7 +237,8 @@ def trial(chance: random.Random) -> Trial:
         if not chance.randrange(8):
             parts.append(chance.choice(PIECES) if chance.randrange(2) else b" ")
         if level == 2 and chance.randrange(2):
-            parts[-1:] = [b"<route streamid='1'>", parts[-1], b"</route>"]
+            opening, closing = chance.choice(ROUTES)
+            parts[-1:] = [opening, parts[-1], closing]
     if not chance.randrange(400):
         parts[1:] = parts[1:] * (RENEWING_BYTES // (sum(map(len, parts[1:])) + 1) + 1)
     if not chance.randrange(4):

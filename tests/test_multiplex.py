@@ -369,7 +369,7 @@ class RouteTests(SynchronousTestCase):
         found = []
         for event in read(data):
             assert isinstance(event, Routed)
-            stanza = event.stanza
+            stanza = event
             found.append((event.streamID, stanza.name, stanza.namespace, stanza.data))
         return found
 
@@ -586,6 +586,6 @@ class RoundTripTests(SynchronousTestCase):
         writer = LinkWriter("cm", "x", "example.org")
         (event,) = read(writer.route(escapeAttribute(streamID), 1, data))
         assert isinstance(event, Routed)
-        self.assertEqual((event.streamID, event.stanza.data), (streamID, data))
-        self.assertEqual(event.stanza.namespace, NS_CLIENT)
-        self.assertNotIn(NS_LINK.encode(), event.stanza.data)
+        self.assertEqual((event.streamID, event.data), (streamID, data))
+        self.assertEqual(event.namespace, NS_CLIENT)
+        self.assertNotIn(NS_LINK.encode(), event.data)

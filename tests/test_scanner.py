@@ -16,7 +16,16 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from cmanager.errors import LocalError, StreamError
 from cmanager.scanner import RENEW_BYTES, Closed, Event, Opened, Scanner, Text
-from cmanager.stanza import NS_CLIENT, NS_LINK, NS_MULTIPLEX, NS_STREAMS, Stanza, Tag
+from cmanager.stanza import (
+    NS_CLIENT,
+    NS_LINK,
+    NS_MULTIPLEX,
+    NS_STREAMS,
+    Routed,
+    RoutedText,
+    Stanza,
+    Tag,
+)
 from tests.infoset import infoset, infosetIn
 from tests.judge import LinkJudge
 from tests.properties import given, settings, st
@@ -43,6 +52,10 @@ def known(event: Event) -> Any:
     """
     if isinstance(event, Opened):
         return event.tag
+    if isinstance(event, Routed):
+        return (event.name, event.namespace, event.attributes, event.data, event.streamID)
+    if isinstance(event, RoutedText):
+        return (event.text, event.streamID)
     if isinstance(event, Stanza):
         return (event.name, event.namespace, event.attributes, event.data)
     if isinstance(event, Text):
@@ -315,24 +328,62 @@ class LinkTests(EngineCase):
 
     def test_route(self) -> None:
         """
-        A route is opened, holds a stanza, and is closed.
+        Of a route for a session only the stanzas in it are reported, text beside them not.
         """
-        events = self.link(b"<route streamid='1'><message to=\"x\"/></route> ")
-        self.assertEqual(
-            events,
-            [
-                Tag("route", NS_LINK, None, {"streamid": "1"}),
-                ("message", NS_CLIENT, {"to": "x"}, b'<message to="x"/>'),
-                "/route",
-            ],
-        )
+        message = ("message", NS_CLIENT, {"to": "x"}, b'<message to="x"/>', "1")
+        for data, count in (
+            (b"<route streamid='1'><message to=\"x\"/></route> ", 1),
+            (b"<s:route to='y' streamid='&#x31;' xmlns:s='u'><message to='x'/></s:route>", 1),
+            (b"<route type='set' streamid='1'>\n<message to='x'/> y <message to='x'/>z</route>", 2),
+            (b"<route streamid='1'/><route streamid='1'> <!-- x --></route>", 0),
+        ):
+            self.assertEqual(self.link(data), [message] * count)
+
+    def test_otherRoute(self) -> None:
+        """
+        A route with an error, one for nobody, and what is named so elsewhere are
+        elements like others.
+        """
+        for attributes in (
+            {"streamid": "1", "type": "error"},
+            {"streamid": ""},
+            {"s:streamid": "1", "streamId": "1"},
+            {},
+        ):
+            written = "".join(f" {name}='{value}'" for name, value in attributes.items())
+            events = self.link(f"<route{written} xmlns:s='u'><a/></route>".encode())
+            self.assertEqual(
+                events,
+                [
+                    Tag("route", NS_LINK, None, attributes, {"s": "u"}),
+                    ("a", NS_CLIENT, {}, b"<a/>"),
+                    "/route",
+                ],
+            )
+        events = self.link(b"<iq><route streamid='1'><a/></route></iq>")
+        self.assertEqual(events[1][0], "route")
+
+    def test_routeAttributes(self) -> None:
+        """
+        The attributes of a stanza are as they were written, references resolved.
+        """
+        written = "to='&lt;\u00e9&#10;&quot;&apos;' xml:lang=\"'\" p:x='&amp;amp;' xmlns:p='u' b=''"
+        found = {"to": "<\u00e9\n\"'", "xml:lang": "'", "p:x": "&amp;", "b": ""}
+        for text in ("", "x"):
+            (event,) = self.link(f"<route streamid='1'><a {written}>{text}</a></route>".encode())
+            self.assertEqual(event[2], found)
+            self.assertEqual(list(event[2]), list(found))
+        (event,) = self.link(b'<route streamid="1"><a b="&lt;&#9;&amp;lt;" xmlns="u"/></route>')
+        self.assertEqual(event[2], {"b": "<\t&lt;"})
 
     def test_textPayload(self) -> None:
         """
         A payload may be escaped text; comments in it are not.
         """
-        data = b'<route>&lt;success xmlns=<![CDATA["u"]]>/&gt;<!-- x --></route>'
-        self.assertEqual(self.link(data), [Tag("route", NS_LINK), '<success xmlns="u"/>', "/route"])
+        data = b'<route%s>&lt;success xmlns=<![CDATA["u"]]>/&gt;<!-- x --></route>'
+        text = '<success xmlns="u"/>'
+        self.assertEqual(self.link(data % b""), [Tag("route", NS_LINK), text, "/route"])
+        self.assertEqual(self.link(data % b" streamid='1'"), [(text, "1")])
 
     def test_textAround(self) -> None:
         """

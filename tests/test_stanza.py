@@ -19,6 +19,8 @@ from cmanager.stanza import (
     NS_STANZA_ERRORS,
     NS_STREAM_ERRORS,
     NS_STREAMS,
+    Routed,
+    RoutedText,
     Stanza,
     StreamHeader,
     Tag,
@@ -28,6 +30,7 @@ from cmanager.stanza import (
     rootTagEnd,
     streamErrorText,
 )
+from tests import native
 from tests.properties import given, st
 
 
@@ -40,6 +43,46 @@ def stanza(data: bytes) -> Stanza:
     (event,) = scanner.feed(data)
     assert isinstance(event, Stanza)
     return event
+
+
+class RoutedTests(SynchronousTestCase):
+    """
+    L{Routed}
+    """
+
+    def test_stanza(self) -> None:
+        """
+        It is the stanza it is made of, for a session.
+        """
+        before = stanza(b'<message to="a"><body/></message>')
+        routed = Routed("s", before)
+        self.assertEqual(
+            (routed.name, routed.namespace, routed.attributes, routed.data, routed.streamID),
+            (before.name, before.namespace, before.attributes, before.data, "s"),
+        )
+        after = routed.withAttributes({"to": "b"})
+        self.assertEqual((after.__class__, after.attributes), (Stanza, {"to": "b"}))
+
+    @given(st.dictionaries(st.sampled_from(["to", "from", "xml:lang", "a"]), st.text()))
+    def test_attributes(self, attributes: dict[str, str]) -> None:
+        """
+        Attributes that nobody has looked at yet are those that were written.
+        """
+        native.requireNative()
+        plain = stanza(b'<a xmlns="u" xmlns:p="v" p:b="c"/>').withAttributes(attributes)
+        scanner = native.Scanner(2, 100000, strict=False)
+        scanner.feed(b"<stream>")
+        (routed,) = scanner.feed(b'<route streamid="s">' + plain.data + b"</route>")
+        expected = stanza(plain.data).attributes
+        self.assertEqual((routed.attributes, list(routed.attributes)), (expected, list(expected)))
+        self.assertIs(routed.attributes, routed.attributes)
+
+    def test_repr(self) -> None:
+        """
+        Neither shows what a user has written.
+        """
+        for event in (Routed("s", stanza(b"<a>secret</a>")), RoutedText("s", "secret")):
+            self.assertNotIn("secret", repr(event))
 
 
 class AttributeTests(SynchronousTestCase):

@@ -169,9 +169,7 @@ class ServerTests(SynchronousTestCase):
                 ]
                 events = [event for event in read(data) if isinstance(event, Routed)]
                 for event, payload in zip(events, routes, strict=True):
-                    self.assertEqual(
-                        canonical(parsed(event.stanza.data)), canonical(inClient(payload))
-                    )
+                    self.assertEqual(canonical(parsed(event.data)), canonical(inClient(payload)))
                     self.assertEqual(event.streamID, payload.getparent().get("streamid"))
                     count += 1
         self.assertGreater(count, 60)
@@ -184,9 +182,9 @@ class ServerTests(SynchronousTestCase):
             event
             for data in streams(EDGES, isServer=True).values()
             for event in read(data)
-            if isinstance(event, Routed) and b"undelivered" in event.stanza.data
+            if isinstance(event, Routed) and b"undelivered" in event.data
         ]
-        root = parsed(event.stanza.data)
+        root = parsed(event.data)
         self.assertEqual(
             (root.tag, root[0].tag), (f"{{{NS_CLIENT}}}message", f"{{{NS_CLIENT}}}body")
         )
@@ -232,7 +230,7 @@ class ServerTests(SynchronousTestCase):
         """
         events = read(streams(EDGES, isServer=True)["A-5"])
         names = [
-            event.stanza.name if isinstance(event, Routed) else type(event).__name__
+            event.name if isinstance(event, Routed) else type(event).__name__
             for event in events
             if isinstance(event, Routed | CloseRequested)
         ]
@@ -473,7 +471,7 @@ class SecondSourceTests(SynchronousTestCase):
             b'&lt;stream:error xmlns:stream="http://etherx.jabber.org/streams"&gt;'
             b'&lt;conflict xmlns="urn:ietf:params:xml:ns:xmpp-streams"/&gt;&lt;/stream:error&gt;</route>'
         )[2:]
-        found = [(e.streamID, e.stanza.name) for e in events if isinstance(e, Routed)]
+        found = [(e.streamID, e.name) for e in events if isinstance(e, Routed)]
         self.assertEqual(found, [(self.ID, "success"), (self.ID, "error")])
 
     def test_closeWithError(self) -> None:

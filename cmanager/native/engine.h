@@ -16,6 +16,7 @@
 #define HEAD_BYTES 9     /* As many as "<![CDATA[" has. */
 #define INLINE_FRAMES 24 /* Elements of a stanza inside each other that need no memory. */
 
+#define ROUTE "route"
 #define CLIENT_URI "jabber:client"
 #define XML_URI "http://www.w3.org/XML/1998/namespace"
 
@@ -49,17 +50,20 @@ typedef struct {
 } Shape;
 
 enum { STANZA_NAME, STANZA_NAMESPACE, STANZA_ATTRIBUTES, STANZA_DATA, STANZA_SLOTS };
+/* As those of a stanza, but that its attributes may be None: to be read when they are asked for. */
+enum { ROUTED_STREAM_ID = STANZA_SLOTS, ROUTED_SLOTS };
 enum { TAG_NAME, TAG_NAMESPACE, TAG_PREFIX, TAG_ATTRIBUTES, TAG_NAMESPACES, TAG_SLOTS };
 enum { SCOPE_NAMESPACES, SCOPE_DEFAULT, SCOPE_NEEDLES, SCOPE_SLOTS };
 
 typedef struct {
     PyTypeObject *scanner;
-    Shape stanza, tag, scope, opened, text, closed;
+    Shape stanza, routed, tag, scope, opened, text, routedText, closed;
     PyObject *streamError, *localError;
     PyObject *otherEngine; /* cmanager.scanner.Scanner */
     PyObject *slicerFor, *scopeFor, *textOf;
     PyObject *content, *stanzaNames; /* CONTENT_NAMESPACES, STANZA_NAMES */
     PyObject *clientURI, *xmlURI;
+    PyObject *route; /* Its name, as bytes. */
     PyObject *common[COMMON_NAMES];
     PyObject *reasons[FLAWS];
     Py_ssize_t maxWritten, renewBytes;
@@ -102,7 +106,8 @@ typedef struct {
     Py_ssize_t frameCount, frameRoom;
     PyObject *bindings;      /* Prefixes it declares: uri by prefix, or NULL */
     PyObject *undo;          /* prefix, former uri or None, ... in the order of declaration */
-    PyObject *name, *uri, *attributes;
+    PyObject *name, *uri;
+    PyObject *attributes;    /* NULL in a route */
     Py_ssize_t declaration;  /* Its own default namespace is declared here, from `start`; or -1 */
     Py_ssize_t declarationSize;
     Py_ssize_t declared;     /* Most declarations on one element */
@@ -128,13 +133,15 @@ typedef struct {
     PyObject *other;     /* A Python engine that reads this stream instead, or NULL. */
     Work *work;          /* NULL where nothing has begun. */
     Level levels[LEVELS];
+    PyObject *streamID;  /* Of the route that is open, without an error; or NULL. */
     /* Where nothing has begun: how far back `unit` and `origin` are. */
     Py_ssize_t measured, read;
     int maxDepth, maxAttributes, maxNamespaces; /* The first without the level. */
     int depth; /* Of open elements. */
     Byte level;
     char isStrict, isBMPOnly;
-    char hasRoot; /* The first tag has been read. */
+    char hasRoot;  /* The first tag has been read. */
+    char isFilled; /* An element has begun in the route that is open. */
     char isSpent, isBusy;
 } Scanner;
 
@@ -169,7 +176,8 @@ int refuseFlaw(Scanner *self, int flaw);
 /* ==== What a start tag means; see meaning.c ==== */
 
 typedef struct {
-    PyObject *attributes;  /* By name as written, without declarations; NULL inside a stanza. */
+    PyObject *attributes;  /* By name as written, without declarations; NULL inside a stanza, */
+    PyObject *streamID;    /* of a route, which has this instead unless it has an error, and in it. */
     PyObject *namespaces;  /* Above the level: what it declares, by prefix.  Else NULL. */
     PyObject *uri;         /* Of the element; NULL inside a stanza. */
     PyObject *defaultURI;  /* Its own default namespace, or NULL. */
@@ -184,6 +192,9 @@ typedef struct {
 int understand(Scanner *self, Work *work, StartTag *tag, Meaning *meaning);
 void release(Meaning *meaning);
 
+/* Return the attributes of a tag that has been understood, by name as written. */
+PyObject *attributesOf(State *state, const StartTag *tag);
+
 /* Take the latest declarations of prefixes back. */
 int unbind(Work *work, Py_ssize_t count);
 
@@ -196,10 +207,16 @@ PyObject *decoded(const Byte *p, Py_ssize_t length);
 /* Note what the scope inside an element is; the scope is stolen. */
 int enter(Scanner *self, Level *level, PyObject *scope);
 
-/* Report the text, if any, before the tag at `offset`; `depth` elements are open around it. */
+/*
+ * Report the text, if any, before the tag at `offset`; `depth` elements are open around it.  In a
+ * route that is its end tag.
+ */
 int reportText(Scanner *self, Work *work, Py_ssize_t offset, int depth, PyObject **events);
 
-/* Report an element above the level, whose tag ends at `end`, and be inside of it, */
+/*
+ * Report an element above the level, whose tag ends at `end`, if it is no route for a session, and
+ * be inside of it,
+ */
 int reportOpened(Scanner *self, Work *work, const StartTag *tag, Meaning *meaning, Py_ssize_t end,
                  PyObject **events);
 /* and its end. */

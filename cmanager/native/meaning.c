@@ -138,6 +138,7 @@ void
 release(Meaning *meaning)
 {
     Py_CLEAR(meaning->attributes);
+    Py_CLEAR(meaning->streamID);
     Py_CLEAR(meaning->namespaces);
     Py_CLEAR(meaning->uri);
     Py_CLEAR(meaning->defaultURI);
@@ -257,7 +258,7 @@ expand(Scanner *self, Work *work, const StartTag *tag, const Meaning *meaning, P
     for (Py_ssize_t i = 0; result == 0 && i < tag->count; i++) {
         const Attribute *attribute = &tag->attributes[i];
         PyObject *uri;
-        if (attribute->prefix == 0 || attribute->isDeclaration)
+        if (attribute->prefix == 0 || isDeclaration(attribute))
             continue;
         uri = namespaceOf(self, work, meaning, attribute->name, attribute->prefix);
         if (uri == NULL)
@@ -276,6 +277,51 @@ expand(Scanner *self, Work *work, const StartTag *tag, const Meaning *meaning, P
     return result;
 }
 
+PyObject *
+attributesOf(State *state, const StartTag *tag)
+{
+    PyObject *attributes = PyDict_New();
+    for (Py_ssize_t i = 0; attributes != NULL && i < tag->count; i++) {
+        const Attribute *attribute = &tag->attributes[i];
+        PyObject *name, *value;
+        if (isDeclaration(attribute))
+            continue;
+        name = named(state, attribute->name, attribute->length);
+        value = valueOf(attribute);
+        if (name == NULL || value == NULL || PyDict_SetItem(attributes, name, value) < 0)
+            Py_CLEAR(attributes);
+        Py_XDECREF(name);
+        Py_XDECREF(value);
+    }
+    return attributes;
+}
+
+/* Store for which session a tag is, if it is that of a route without an error. */
+static int
+route(const StartTag *tag, Meaning *meaning)
+{
+    const Attribute *target = NULL;
+    const Py_ssize_t skip = prefixOf(tag);
+    if (!equals(tag->name + skip, tag->length - skip, ROUTE))
+        return 0;
+    for (Py_ssize_t i = 0; i < tag->count; i++) {
+        const Attribute *attribute = &tag->attributes[i];
+        if (equals(attribute->name, attribute->length, "streamid"))
+            target = attribute;
+        else if (equals(attribute->name, attribute->length, "type")) {
+            PyObject *value = valueOf(attribute);
+            int isError = value != NULL && PyUnicode_CompareWithASCIIString(value, "error") == 0;
+            Py_XDECREF(value);
+            if (value == NULL || isError)
+                return value == NULL ? -1 : 0;
+        }
+    }
+    if (target == NULL || target->size == 0)
+        return 0;
+    meaning->streamID = valueOf(target);
+    return meaning->streamID != NULL ? 0 : -1;
+}
+
 int
 understand(Scanner *self, Work *work, StartTag *tag, Meaning *meaning)
 {
@@ -284,13 +330,8 @@ understand(Scanner *self, Work *work, StartTag *tag, Meaning *meaning)
     Py_ssize_t prefixed = 0;
     int result = 0;
     memset(meaning, 0, sizeof *meaning);
-    if (self->depth <= self->level) {
-        meaning->attributes = PyDict_New();
-        if (meaning->attributes == NULL)
-            return -1;
-    }
     for (Py_ssize_t i = 0; result == 0 && i < tag->count; i++) {
-        Attribute *attribute = &tag->attributes[i];
+        const Attribute *attribute = &tag->attributes[i];
         int flaw = isDouble(tag, i, &names);
         if (flaw > 0)
             flaw = DUPLICATE_ATTRIBUTE;
@@ -300,24 +341,12 @@ understand(Scanner *self, Work *work, StartTag *tag, Meaning *meaning)
             result = flaw > 0 ? refuseFlaw(self, flaw) : -1;
             break;
         }
-        attribute->isDeclaration
-            = (attribute->prefix == 5 || (attribute->prefix == 0 && attribute->length == 5))
-              && memcmp(attribute->name, "xmlns", 5) == 0;
-        if (attribute->isDeclaration) {
+        if (isDeclaration(attribute)) {
             result = declare(self, work, attribute, meaning);
             continue;
         }
         meaning->count++;
         prefixed += attribute->prefix > 0;
-        if (meaning->attributes != NULL) {
-            PyObject *name = named(state, attribute->name, attribute->length);
-            PyObject *value = valueOf(attribute);
-            result = name != NULL && value != NULL
-                         ? PyDict_SetItem(meaning->attributes, name, value)
-                         : -1;
-            Py_XDECREF(name);
-            Py_XDECREF(value);
-        }
     }
     Py_XDECREF(names);
     if (result == 0 && prefixed > 0)
@@ -332,6 +361,13 @@ understand(Scanner *self, Work *work, StartTag *tag, Meaning *meaning)
         meaning->uri = Py_NewRef(meaning->defaultURI != NULL
                                      ? meaning->defaultURI
                                      : slotOf(&state->scope, scope, SCOPE_DEFAULT));
+    }
+    if (result == 0 && self->level == 2 && self->depth == 1)
+        result = route(tag, meaning);
+    if (result == 0 && self->depth <= self->level && self->streamID == NULL
+        && meaning->streamID == NULL) {
+        meaning->attributes = attributesOf(state, tag);
+        result = meaning->attributes != NULL ? 0 : -1;
     }
     return result;
 }

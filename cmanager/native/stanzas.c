@@ -86,6 +86,10 @@ reportText(Scanner *self, Work *work, Py_ssize_t offset, int depth, PyObject **e
         Py_DECREF(text);
         return refuseQuietly(self, "bad-format", "text between elements");
     }
+    if (self->streamID != NULL) {
+        PyObject *values[] = {Py_NewRef(self->streamID), text};
+        return report(events, makeObject(&state->routedText, values, 2));
+    }
     return report(events, makeObject(&state->text, &text, 1));
 }
 
@@ -95,26 +99,36 @@ reportOpened(Scanner *self, Work *work, const StartTag *tag, Meaning *meaning, P
 {
     State *state = stateOf(self);
     Level *outer = &self->levels[self->depth], *level = outer + 1;
-    Py_ssize_t skip = tag->prefix > 0 ? tag->prefix + 1 : 0;
-    PyObject *values[TAG_SLOTS], *event, *scope;
+    Py_ssize_t skip = prefixOf(tag);
+    PyObject *values[TAG_SLOTS], *event;
     work->boundary = end;
     if (meaning->declared > self->maxNamespaces)
         return refuse(self, "policy-violation", "too many namespace declarations");
-    if (meaning->namespaces != NULL)
-        scope = PyObject_CallFunctionObjArgs(
+    if (meaning->namespaces != NULL) {
+        PyObject *scope = PyObject_CallFunctionObjArgs(
             state->scopeFor, slotOf(&state->scope, outer->scope, SCOPE_NAMESPACES),
             meaning->namespaces, self->content, NULL);
-    else {
-        meaning->namespaces = PyDict_New();
-        scope = meaning->namespaces != NULL ? Py_NewRef(outer->scope) : NULL;
+        if (enter(self, level, scope) < 0)
+            return -1;
     }
-    if (enter(self, level, scope) < 0)
-        return -1;
-    Py_XSETREF(level->name, PyBytes_FromStringAndSize((const char *)tag->name, tag->length));
+    else {
+        Py_XSETREF(level->scope, Py_NewRef(outer->scope));
+        level->isContent = outer->isContent;
+        level->isClient = outer->isClient;
+    }
+    Py_XSETREF(level->name, equals(tag->name, tag->length, ROUTE)
+                                ? Py_NewRef(state->route)
+                                : PyBytes_FromStringAndSize((const char *)tag->name, tag->length));
     if (level->name == NULL)
         return -1;
     if (self->depth == 0)
         work->unit = end;
+    if (meaning->streamID != NULL) {
+        self->streamID = Py_NewRef(meaning->streamID);
+        return 0;
+    }
+    if (meaning->namespaces == NULL && (meaning->namespaces = PyDict_New()) == NULL)
+        return -1;
     values[TAG_NAME] = named(state, tag->name + skip, tag->length - skip);
     values[TAG_NAMESPACE] = Py_NewRef(meaning->uri);
     values[TAG_PREFIX] = skip > 0 ? decoded(tag->name, tag->prefix) : Py_NewRef(Py_None);
@@ -132,8 +146,13 @@ reportClosed(Scanner *self, Level *level, PyObject **events)
     State *state = stateOf(self);
     const char *name = PyBytes_AS_STRING(level->name), *colon = strchr(name, ':');
     const char *local = colon != NULL ? colon + 1 : name;
-    PyObject *value = named(state, (const Byte *)local,
-                            PyBytes_GET_SIZE(level->name) - (local - name));
+    PyObject *value;
+    if (self->streamID != NULL) {
+        Py_CLEAR(self->streamID);
+        self->isFilled = 0;
+        return 0;
+    }
+    value = named(state, (const Byte *)local, PyBytes_GET_SIZE(level->name) - (local - name));
     return report(events, makeObject(&state->closed, &value, 1));
 }
 
@@ -142,7 +161,7 @@ reportClosed(Scanner *self, Level *level, PyObject **events)
 int
 beginStanza(Scanner *self, Work *work, const StartTag *tag, Meaning *meaning)
 {
-    Py_ssize_t skip = tag->prefix > 0 ? tag->prefix + 1 : 0;
+    Py_ssize_t skip = prefixOf(tag);
     const Attribute *declaration = meaning->declaration;
     work->hasPrefix = skip > 0;
     work->isCanonical = tag->isCanonical;
@@ -155,7 +174,8 @@ beginStanza(Scanner *self, Work *work, const StartTag *tag, Meaning *meaning)
     }
     work->name = named(stateOf(self), tag->name + skip, tag->length - skip);
     work->uri = Py_NewRef(meaning->uri);
-    work->attributes = Py_NewRef(meaning->attributes);
+    work->attributes = Py_XNewRef(meaning->attributes);
+    self->isFilled = self->streamID != NULL;
     return work->name != NULL ? 0 : -1;
 }
 
@@ -229,12 +249,29 @@ sliceOf(Work *work, Py_ssize_t start, Py_ssize_t end)
     return PyBytes_FromStringAndSize((const char *)work->bytes + start, end - start);
 }
 
+/* Find the attributes of a stanza in a route. */
+static int
+findAttributes(Scanner *self, Work *work)
+{
+    const Byte *p = work->bytes + work->start;
+    StartTag tag;
+    if (readStartTag(&p, work->bytes + work->size, &tag) == WHOLE)
+        work->attributes = attributesOf(stateOf(self), &tag);
+    else
+        PyErr_NoMemory();
+    forgetTag(&tag);
+    return work->attributes != NULL ? 0 : -1;
+}
+
 /* Have Python make a stanza. */
 static PyObject *
 rareStanza(Scanner *self, Work *work, Py_ssize_t end)
 {
-    PyObject *data = sliceOf(work, work->start, end), *name = NULL, *stanza = NULL;
+    PyObject *data, *name = NULL, *stanza = NULL;
     const char *written = (const char *)work->bytes + work->start + work->frames[0].name;
+    if (work->attributes == NULL && findAttributes(self, work) < 0)
+        return NULL;
+    data = sliceOf(work, work->start, end);
     /* As expat would name it. */
     if (work->hasPrefix) {
         const char *colon = strchr(written, ':');
@@ -252,6 +289,9 @@ rareStanza(Scanner *self, Work *work, Py_ssize_t end)
                                      levelOf(self)->scope);
     Py_XDECREF(data);
     Py_XDECREF(name);
+    if (stanza != NULL && self->streamID != NULL)
+        Py_SETREF(stanza, PyObject_CallFunctionObjArgs((PyObject *)stateOf(self)->routed.type,
+                                                       self->streamID, stanza, NULL));
     return stanza;
 }
 
@@ -336,7 +376,7 @@ static PyObject *
 stanzaOf(Scanner *self, Work *work, Py_ssize_t end)
 {
     State *state = stateOf(self);
-    PyObject *values[STANZA_SLOTS];
+    PyObject *values[ROUTED_SLOTS];
     Manner manner;
     int rare;
     if (work->declared > self->maxNamespaces) {
@@ -358,6 +398,11 @@ stanzaOf(Scanner *self, Work *work, Py_ssize_t end)
     }
     values[STANZA_NAME] = Py_NewRef(work->name);
     values[STANZA_NAMESPACE] = Py_NewRef(manner.uri);
+    if (self->streamID != NULL) {
+        values[STANZA_ATTRIBUTES] = Py_NewRef(Py_None);
+        values[ROUTED_STREAM_ID] = Py_NewRef(self->streamID);
+        return makeObject(&state->routed, values, ROUTED_SLOTS);
+    }
     values[STANZA_ATTRIBUTES] = Py_NewRef(work->attributes);
     return makeObject(&state->stanza, values, STANZA_SLOTS);
 }

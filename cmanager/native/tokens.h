@@ -71,7 +71,6 @@ typedef struct {
     char isPlain; /* The value is as it is written: no references, no white space but spaces. */
     char isASCII;
     char hasReference;
-    char isDeclaration; /* Of a namespace. */
 } Attribute;
 
 typedef struct {
@@ -82,6 +81,21 @@ typedef struct {
     Py_ssize_t count, room;
     Attribute inlined[INLINE_ATTRIBUTES];
 } StartTag;
+
+/* Tell whether an attribute declares a namespace. */
+static inline int
+isDeclaration(const Attribute *attribute)
+{
+    return (attribute->prefix == 5 || (attribute->prefix == 0 && attribute->length == 5))
+           && memcmp(attribute->name, "xmlns", 5) == 0;
+}
+
+/* Return how much of a tag's name its prefix is, with the colon. */
+static inline Py_ssize_t
+prefixOf(const StartTag *tag)
+{
+    return tag->prefix > 0 ? tag->prefix + 1 : 0;
+}
 
 typedef enum { COMMENT, CDATA, INSTRUCTION, DECLARATION } Kind;
 
