@@ -115,6 +115,12 @@ class BOSHStream:
         """
         self._visits.lost(exchange)
 
+    def taken(self, exchange: Exchange) -> None:
+        """
+        The kernel has taken all of the answer to a request.
+        """
+        self._visits.taken(exchange)
+
     def received(self, exchange: Exchange) -> None:
         """
         The client is known to have the answer to a request.

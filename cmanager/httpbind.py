@@ -61,8 +61,14 @@ class Exchange:
         request, self._request = self._request, None
         if request is not None:
             self._transport = request.channel.transport
-            request.channel.sequel = self
+            request.channel.follow(self)
             _answer(request, status, type_, data)
+
+    def taken(self) -> None:
+        """
+        See L{cmanager.web.Sequel}.
+        """
+        self._stream.taken(self)
 
     def received(self) -> None:
         """

@@ -35,7 +35,8 @@ class Exchange(Protocol):
 
     def answer(self, status: int, type_: str, data: bytes) -> None:
         """
-        Answer it, if it is still there.
+        Answer it, if it is still there.  Where it L{isPending} afterwards, L{Visits.taken} or
+        L{Visits.lost} follows.
         """
 
 
@@ -57,7 +58,7 @@ class Visited(Protocol):
     def visitsOver(self) -> None:
         """
         There will be no more requests.  Called once, and never from within a call to
-        anything but L{Visits.request} and L{Visits.lost}.
+        anything but L{Visits.request}, L{Visits.lost} and L{Visits.taken}.
         """
 
 
@@ -131,6 +132,14 @@ class Visits:
             self._window.lost(exchange, self._reactor.seconds())
             self._flush()
 
+    def taken(self, exchange: Exchange) -> None:
+        """
+        The kernel has taken all of the answer to a request.
+        """
+        if exchange in self._unsent:
+            self._unsent.remove(exchange)
+            self._flush()
+
     def received(self, exchange: Exchange) -> None:
         """
         The client is known to have the answer to a request.
@@ -162,6 +171,7 @@ class Visits:
             exchange: Exchange = answer.token  # type: ignore[assignment]  # what request() got
             exchange.answer(answer.status, self._type, answer.data)
             if exchange.isPending:
+                self._unsent = [one for one in self._unsent if one.isPending]
                 self._unsent.append(exchange)
         if self.isOver:
             return  # what was answered has brought the next request, and that was the last

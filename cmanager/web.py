@@ -28,6 +28,7 @@ from twisted.web.server import NOT_DONE_YET
 from twisted.web.server import Request as TwistedRequest
 
 from cmanager.arrival import Arrival
+from cmanager.content import Content
 from cmanager.httptransport import HTTPTransport
 from cmanager.proxied import Networks, forwarded
 
@@ -38,11 +39,6 @@ Request line and headers, without their ends of line.
 """
 
 MAX_LENGTH_DIGITS = 15
-
-START_BYTES = 4096
-"""
-Of a request's body what may come whoever sends it.
-"""
 
 KEEP_ALIVE_SECONDS = 90.0
 """
@@ -74,9 +70,7 @@ class Site(Protocol):
         """
         Return what is at a path, or above it.
 
-        Where that has C{maxBodyBytes}, it may be sent so much.  Where it has C{allowance},
-        too, that is called with the beginning of what is longer than L{START_BYTES}, and
-        says how much of this it takes.
+        What it may be sent, see L{Content.expect}.
         """
 
 
@@ -84,6 +78,11 @@ class Sequel(Protocol):
     """
     Hears what becomes of an answer, as far as the connection shows it.
     """
+
+    def taken(self) -> None:
+        """
+        The kernel has all of it, or no more will be known.  Perhaps said more than once.
+        """
 
     def received(self) -> None:
         """
@@ -121,37 +120,28 @@ class Request(TwistedRequest):
     isSecureOutside: bool | None = None
     channel: Channel
     content: BytesIO
-    _bodyBytes = 0
-    maxBodyBytes = 0
-    allowance: Callable[[bytes], int] | None = None
 
     def __init__(self, channel: Channel, *args: Any) -> None:  # Any: deprecated ones
+        self.body = Content(channel)
         super().__init__(channel, *args, parsePOSTFormSubmission=False)  # type: ignore[no-untyped-call]  # Twisted's
 
     def gotLength(self, length: int | None) -> None:
         """
         The body follows.
         """
-        self.content = BytesIO()
+        self.content = self.body.data
 
     def handleContentChunk(self, data: bytes) -> None:
         """
-        A piece of the body, which has perhaps not said how long it is.
+        A piece of the body.
         """
-        self._bodyBytes += len(data)
-        if self.allowance is not None and self._bodyBytes > START_BYTES:
-            start = (self.content.getvalue() + data)[:START_BYTES]
-            self.maxBodyBytes = min(self.maxBodyBytes, self.allowance(start))
-            self.allowance = None
-        if self._bodyBytes <= self.maxBodyBytes:
-            self.content.write(data)
-        else:
-            self.channel.refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+        self.body.received(data)
 
     def process(self) -> None:
         """
         It is there.
         """
+        self.body.isComplete = True
         channel = self.channel
         transport = channel.transport
         headers = self.requestHeaders.getAllRawHeaders()
@@ -254,7 +244,7 @@ class Channel(http.HTTPChannel):
 
     A request must be there, all of it, so many seconds after it has begun, not just go on.
 
-    @ivar sequel: For the answer that was the last.
+    @ivar sequel: For the answer that was the last; see L{follow}.
     """
 
     maxHeaders = MAX_HEADERS
@@ -303,6 +293,22 @@ class Channel(http.HTTPChannel):
         self._isHasty = self._isHasty or bool(data)
         super()._finishRequestBody(data)  # type: ignore[no-untyped-call]  # Twisted's
 
+    def follow(self, sequel: Sequel) -> None:
+        """
+        Say what becomes of the answer that is about to be sent, and no more of the one before.
+        """
+        before, self.sequel = self.sequel, sequel
+        if before is not None:
+            before.taken()
+
+    def resumeProducing(self) -> None:
+        """
+        The kernel has taken all that was written.
+        """
+        if self.sequel is not None:
+            self.sequel.taken()
+        super().resumeProducing()  # type: ignore[no-untyped-call]  # Twisted's
+
     def confirm(self) -> None:
         """
         There is a request from who has got the last answer, unless a proxy has, or it was
@@ -317,8 +323,8 @@ class Channel(http.HTTPChannel):
         See L{http.HTTPChannel}.
         """
         sequel, self.sequel = self.sequel, None
-        if sequel is not None and not self.transport.isEmpty:
-            sequel.lost()
+        if sequel is not None:
+            sequel.taken() if self.transport.isEmpty else sequel.lost()
         super().connectionLost(reason)  # type: ignore[no-untyped-call]  # Twisted's
 
     def resetTimeout(self) -> None:
@@ -398,9 +404,8 @@ class Channel(http.HTTPChannel):
         if self.length == 0:
             return None
         resource = self.site.find(pathOf(self._path))
-        request.maxBodyBytes = getattr(resource, "maxBodyBytes", 0)
-        request.allowance = getattr(resource, "allowance", None)
-        if self.length is None or self.length <= request.maxBodyBytes:
+        request.body.expect(resource)
+        if self.length is None or self.length <= request.body.most:
             return None
         return HTTPStatus.NOT_FOUND if resource is None else HTTPStatus.REQUEST_ENTITY_TOO_LARGE
 

@@ -19,10 +19,10 @@ from twisted.trial.unittest import TestCase
 
 from cmanager.body import NS_BODY
 from cmanager.bosh import BOSHStream
+from cmanager.content import START_BYTES
 from cmanager.errors import StreamError
 from cmanager.settings import BOSHSettings, LimitSettings, ListenerSettings
 from cmanager.terms import BODY_STANZAS
-from cmanager.web import START_BYTES
 from tests.bosh import PATH, Connection, Got, post
 from tests.suite import Hub, Origin, storeIn
 from tests.test_outbox import message

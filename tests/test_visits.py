@@ -323,6 +323,35 @@ class EndTests(VisitsCase):
         self.ask(isTerminate=True)
         self.assertOver()
 
+    def test_taken(self) -> None:
+        """
+        Nor is waited on once the last of it is known to have been taken; that may be said of
+        answers that nobody waits for.
+        """
+        self.first.isPending = True
+        self.window.end()
+        self.visits.close()
+        self.clock.advance(0)
+        self.assertOver(isOver=False)
+        self.visits.taken(SilentExchange())
+        self.assertOver(isOver=False)
+        self.first.isPending = False
+        self.visits.taken(self.first)
+        self.assertOver()
+        self.visits.taken(self.first)
+
+    def test_slow(self) -> None:
+        """
+        Answers that were not taken at once, but later, are not remembered.
+        """
+        exchange = self.first
+        for _ in range(100):
+            exchange.isPending = True
+            self.send()
+            exchange.isPending = False
+            exchange = self.ask()
+        self.assertEqual(len(self.visits._unsent), 1)
+
     def test_abort(self) -> None:
         """
         Nobody is waited for where it is to be over at once; all that is here is told.

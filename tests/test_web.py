@@ -22,6 +22,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
 from cmanager.arrival import Arrival
+from cmanager.content import START_BYTES
 from cmanager.httptransport import HTTPTransport
 from cmanager.proxied import Networks
 from cmanager.settings import ListenerSettings
@@ -30,7 +31,6 @@ from cmanager.web import (
     MAX_HEAD_BYTES,
     MAX_HEADERS,
     MAX_LENGTH_DIGITS,
-    START_BYTES,
     Channel,
     Request,
     pathOf,
@@ -421,6 +421,12 @@ class FakeSequel:
     def __init__(self) -> None:
         self.heard: list[str] = []
 
+    def taken(self) -> None:
+        """
+        Note it.
+        """
+        self.heard.append("taken")
+
     def received(self) -> None:
         """
         Note it.
@@ -443,7 +449,8 @@ class SequelTests(WebCase):
         """
         Follow the answer that was the last.
         """
-        self.channel.sequel = sequel = FakeSequel()
+        sequel = FakeSequel()
+        self.channel.follow(sequel)
         return sequel
 
     def test_received(self) -> None:
@@ -471,7 +478,7 @@ class SequelTests(WebCase):
             sequel = self.follow()
             self.ask(b"GET /echo")
             self.lose()
-            self.assertEqual(sequel.heard, [])
+            self.assertEqual(sequel.heard, ["taken"])
 
     def test_notAwaited(self) -> None:
         """
@@ -491,7 +498,8 @@ class SequelTests(WebCase):
 
     def test_lost(self) -> None:
         """
-        It is lost where the kernel has not taken all of it when the connection goes.
+        It is lost where the kernel has not taken all of it when the connection goes, and
+        otherwise it is not.
         """
         for isFull in (False, True):
             self.connect()
@@ -501,7 +509,33 @@ class SequelTests(WebCase):
                 self.transport.isFull = True
                 self.http.write(b"x")
             self.lose()
-            self.assertEqual(sequel.heard, ["lost"] if isFull else [])
+            self.assertEqual(sequel.heard, ["lost" if isFull else "taken"])
+
+    def test_taken(self) -> None:
+        """
+        It is said when the kernel has taken all of an answer that it did not take at once.
+        """
+        self.ask(b"GET /echo")
+        sequel = self.follow()
+        self.transport.isFull = True
+        self.http.write(b"x")
+        self.assertEqual(sequel.heard, [])
+        self.transport.isFull = False
+        self.transport.producer.resumeProducing()
+        self.assertEqual(sequel.heard, ["taken"])
+        self.transport.clear()
+        self.ask(b"GET /echo")
+        self.assertEqual(sequel.heard, ["taken", "received"])
+
+    def test_replaced(self) -> None:
+        """
+        Where another answer follows, no more will be known of the one before.
+        """
+        sequels = FakeSequel(), FakeSequel()
+        for sequel in sequels:
+            self.channel.follow(sequel)
+        self.lose()
+        self.assertEqual([sequel.heard for sequel in sequels], [["taken"], ["taken"]])
 
 
 class AllowanceTests(WebCase):
