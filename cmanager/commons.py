@@ -3,7 +3,7 @@
 
 """
 What all workers count together, in memory that they share: connections and failed logins by
-address, and places for clients.  Layer 3; knows no connection.
+address, and places for clients; and which of them are there.  Layer 3; knows no connection.
 
 A lock, which the kernel takes from who dies, lets one of them write at a time; it is held
 for some microseconds.  Who writes to the register leaves a mark meanwhile.  Where the next
@@ -16,9 +16,12 @@ import fcntl
 import mmap
 import os
 import struct
+from collections.abc import Callable
 from hashlib import blake2b
 from types import TracebackType
 from typing import TYPE_CHECKING
+
+from attrs import field, frozen
 
 from cmanager.limits import Addresses, OwnAddresses
 from cmanager.register import Entry, Register, sizeOf
@@ -37,18 +40,29 @@ _BUSY = 2
 _ADDRESSES_LOCK, _PLACES_LOCK = range(2)
 
 
-def counted(crew: Crew | None, addresses: int) -> tuple[Addresses, Room]:
+@frozen
+class Share:
     """
-    Return where a process counts its clients, of which there are none.
+    What one process has of the commons.
+
+    @ivar addresses: Those it counts.
+    @ivar room: Where it takes places for clients.
+    @ivar isPresent: Tells whether somebody has a slot.
+    """
+
+    addresses: Addresses = field(factory=OwnAddresses)
+    room: Room = field(factory=Room)
+    isPresent: Callable[[int], bool] = lambda slot: False
+
+
+def shareOf(crew: Crew | None, addresses: int) -> Share:
+    """
+    Return the share of a process that has no clients yet.
 
     @param crew: L{None} if it is the only one.
     @param addresses: How many addresses there is to be room for.
     """
-    if crew is None:
-        return OwnAddresses(), Room()
-    commons = Commons(crew.shared, crew.size, addresses)
-    commons.vacate(crew.slot)
-    return commons.addresses(crew.slot), commons.room(crew.slot)
+    return Share() if crew is None else Commons(crew.shared, crew.size, addresses).join(crew.slot)
 
 
 class _Lock:
@@ -93,36 +107,46 @@ class Commons:
         with lock:
             capacity = _layOut(descriptor, slots, addresses)
             memory = memoryview(mmap.mmap(descriptor, _size(slots, capacity)))
-            places = _HEAD.size + 8 * slots
-            self._head = memory[: _HEAD.size].cast("Q")
-            self._cells = memory[_HEAD.size : places].cast("Q")
-            register = Register(memory[places:], slots, capacity)
+            head, self._present, self._taken, rest = _parts(memory, slots)
+            register = Register(rest, slots, capacity)
         self._descriptor = descriptor
-        self._shared = (lock, self._head, register)
+        self._shared = (lock, head.cast("Q"), register)
 
-    def addresses(self, slot: int) -> SharedAddresses:
+    def join(self, slot: int) -> Share:
         """
-        Return the addresses as who has a slot counts them.
+        Somebody has a slot from now on.  Whoever had it before is gone.
         """
-        return SharedAddresses(slot, *self._shared)
-
-    def room(self, slot: int) -> SharedRoom:
-        """
-        Return the places for clients as who has a slot takes them.
-        """
-        return SharedRoom(slot, _Lock(self._descriptor, _PLACES_LOCK), self._cells)
+        self.vacate(slot)
+        self._present[slot] = 1
+        lock = _Lock(self._descriptor, _PLACES_LOCK)
+        return Share(
+            SharedAddresses(slot, *self._shared),
+            SharedRoom(slot, lock, self._taken),
+            lambda slot: bool(self._present[slot]),
+        )
 
     def vacate(self, slot: int) -> None:
         """
         Who had a slot is gone, and all its connections are.
         """
-        self._cells[slot] = 0
-        with self.addresses(slot) as addresses:
+        self._present[slot] = 0
+        self._taken[slot] = 0
+        with SharedAddresses(slot, *self._shared) as addresses:
             addresses.vacate()
 
 
 def _size(slots: int, capacity: int) -> int:
-    return _HEAD.size + 8 * slots + sizeOf(slots, capacity)
+    return _HEAD.size + 2 * 8 * slots + sizeOf(slots, capacity)
+
+
+def _parts(
+    memory: memoryview, slots: int
+) -> tuple[memoryview, memoryview[int], memoryview[int], memoryview]:
+    """
+    Return the head, by slot who is there and how many places they have taken, and the rest.
+    """
+    one, two, three = (_HEAD.size + 8 * slots * n for n in range(3))
+    return memory[:one], memory[one:two].cast("Q"), memory[two:three].cast("Q"), memory[three:]
 
 
 def _layOut(descriptor: int, slots: int, addresses: int) -> int:

@@ -20,7 +20,7 @@ from zope.interface import implementer
 
 from cmanager.audit import Auditor
 from cmanager.chain import compose
-from cmanager.commons import counted
+from cmanager.commons import shareOf
 from cmanager.directory import Directory
 from cmanager.discovery import publicURLs
 from cmanager.errors import LinkError, LocalError, StanzaError, StreamError
@@ -55,6 +55,7 @@ class Router(MultiService):
     @ivar settings: Those of C{[client]}.
     @ivar manager: Our name on the links.
     @ivar crew: The other processes of this manager's, if there are any.
+    @ivar share: What is counted together with them.
     @ivar hosts: By prepared domain.
     @ivar wheel: Time-outs of all clients.
     @ivar limits: Limits by address.
@@ -77,9 +78,9 @@ class Router(MultiService):
         self.webURLs = publicURLs(settings)
         self.manager: str = settings.manager.name
         self.metrics = Metrics()
-        addresses, room = counted(crew, settings.limits.addresses)
-        self.table = Table(settings.limits.sessions, self.manager, room)
-        self.limits = AddressLimits(settings.limits, reactor.seconds, addresses)
+        share = self.share = shareOf(crew, settings.limits.addresses)
+        self.table = Table(settings.limits.sessions, self.manager, share.room)
+        self.limits = AddressLimits(settings.limits, reactor.seconds, share.addresses)
         self._leaving = Leaving(reactor, self.table, settings.manager)
         self.wheel = Wheel(reactor.seconds)
         self.bosh = Directory(settings.bosh)

@@ -16,7 +16,7 @@ from typing import Any
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from cmanager.commons import KEY_BYTES, Commons, counted
+from cmanager.commons import KEY_BYTES, Commons, Share, shareOf
 from cmanager.crew import Crew
 from cmanager.limits import AddressLimits, OwnAddresses, Refused
 from cmanager.settings import LimitSettings
@@ -37,8 +37,8 @@ from cmanager.settings import LimitSettings
 
 descriptor, slot, slots = map(int, sys.argv[1:4])
 commons = Commons(descriptor, slots, 100)
-addresses = commons.addresses(slot)
-room = commons.room(slot)
+share = commons.join(slot)
+addresses, room = share.addresses, share.room
 settings = LimitSettings(connectionsPerAddress=50, connectionRate=1000000, connectionBurst=1000000)
 limits = AddressLimits(settings, time.monotonic, addresses)
 
@@ -102,12 +102,12 @@ class CommonsCase(SynchronousTestCase):
         self.addCleanup(os.close, descriptor)
         return descriptor
 
-    def limits(self, commons: Commons, slot: int = 0, **changes: float) -> AddressLimits:
+    def limits(self, share: Share, **changes: float) -> AddressLimits:
         """
         Return the limits as one process has them.
         """
         settings: Any = limitSettings(**changes)
-        return AddressLimits(settings, self.clock.seconds, commons.addresses(slot))
+        return AddressLimits(settings, self.clock.seconds, share.addresses)
 
 
 class MemoryTests(CommonsCase):
@@ -123,7 +123,7 @@ class MemoryTests(CommonsCase):
         descriptor = self.memory()
         one, two = Commons(descriptor, SLOTS, 100), Commons(descriptor, SLOTS, 500)
         size = os.fstat(descriptor).st_size
-        limits = self.limits(one), self.limits(two, 1)
+        limits = self.limits(one.join(0)), self.limits(two.join(1))
         for n in range(3):
             limits[n % 2].accept("192.0.2.1")
         self.assertRaises(Refused, limits[1].accept, "192.0.2.1")
@@ -138,7 +138,7 @@ class MemoryTests(CommonsCase):
         """
         descriptor = self.memory()
         os.ftruncate(descriptor, 64)
-        limits = self.limits(Commons(descriptor, SLOTS, 100))
+        limits = self.limits(Commons(descriptor, SLOTS, 100).join(0))
         limits.accept("192.0.2.1")
         self.assertEqual(limits.connections("192.0.2.1"), 1)
 
@@ -147,7 +147,8 @@ class MemoryTests(CommonsCase):
         Addresses that were never seen take no memory.
         """
         descriptor = self.memory()
-        limits = self.limits(Commons(descriptor, SLOTS, 10_000_000), addresses=10_000_000)
+        many = 10_000_000
+        limits = self.limits(Commons(descriptor, SLOTS, many).join(0), addresses=many)
         for n in range(100):
             limits.accept(f"192.0.2.{n}")
         self.assertGreater(os.fstat(descriptor).st_size, 500_000_000)
@@ -159,27 +160,29 @@ class MemoryTests(CommonsCase):
         later: n addresses are remembered, not n + 1.
         """
         commons = Commons(self.memory(), SLOTS, 3)
-        limits = self.limits(commons, addresses=100)
+        limits = self.limits(commons.join(0), addresses=100)
         for n in range(3):
             limits.loginFailed(f"192.0.2.{n}")
         self.assertEqual(len(limits), 3)
         limits.loginFailed("192.0.2.3")
         self.assertEqual(len(limits), 3)
-        self.assertEqual(len(self.limits(commons, 2)), 3)
+        self.assertEqual(len(self.limits(commons.join(2))), 3)
 
 
-class CountedTests(CommonsCase):
+class ShareTests(CommonsCase):
     """
-    Where a process counts.
+    What a process has of it.
     """
 
     def test_alone(self) -> None:
         """
-        One that is alone counts for itself.
+        One that is alone counts for itself; there are no others.
         """
-        addresses, room = counted(None, 100)
-        self.assertIsInstance(addresses, OwnAddresses)
-        self.assertIs(type(room), Room)
+        share = shareOf(None, 100)
+        self.assertIsInstance(share.addresses, OwnAddresses)
+        self.assertIs(type(share.room), Room)
+        self.assertIsNot(share.room, shareOf(None, 100).room)
+        self.assertFalse(share.isPresent(0))
 
     def test_crew(self) -> None:
         """
@@ -187,16 +190,26 @@ class CountedTests(CommonsCase):
         that before is gone.
         """
         descriptor = self.memory()
-        settings: Any = limitSettings()
         for slot, expected in ((0, (1, 1)), (2, (2, 2)), (2, (2, 2))):
-            addresses, room = counted(Crew(slot, SLOTS, descriptor, -1, ()), 100)
-            limits = AddressLimits(settings, self.clock.seconds, addresses)
+            share = shareOf(Crew(slot, SLOTS, descriptor, -1, ()), 100)
+            limits = self.limits(share)
             limits.accept("192.0.2.1")
-            self.assertTrue(room.take(2))
-            taken = 2 - sum(room.take(2) for _ in range(2))
+            self.assertTrue(share.room.take(2))
+            taken = 2 - sum(share.room.take(2) for _ in range(2))
             self.assertEqual((limits.connections("192.0.2.1"), taken), expected)
-            while room.taken > 1:
-                room.leave()
+            while share.room.taken > 1:
+                share.room.leave()
+
+    def test_present(self) -> None:
+        """
+        Who is there can be known, from the beginning to the end.
+        """
+        commons = Commons(self.memory(), SLOTS, 100)
+        share = commons.join(1)
+        self.assertEqual([share.isPresent(slot) for slot in range(SLOTS)], [False, True, False])
+        commons.join(2)
+        commons.vacate(1)
+        self.assertEqual([share.isPresent(slot) for slot in range(SLOTS)], [False, False, True])
 
 
 class SlotTests(CommonsCase):
@@ -207,7 +220,8 @@ class SlotTests(CommonsCase):
     def setUp(self) -> None:
         super().setUp()
         self.commons = Commons(self.memory(), SLOTS, 100)
-        self.workers = [self.limits(self.commons, slot) for slot in range(SLOTS)]
+        self.shares = [self.commons.join(slot) for slot in range(SLOTS)]
+        self.workers = [self.limits(share) for share in self.shares]
 
     def test_connections(self) -> None:
         """
@@ -264,7 +278,7 @@ class SlotTests(CommonsCase):
         """
         Connections and places of one that is gone are given back, and nobody else's.
         """
-        rooms = [self.commons.room(slot) for slot in range(SLOTS)]
+        rooms = [share.room for share in self.shares]
         for n in (0, 1, 1):
             self.workers[n].accept("192.0.2.1")
             self.assertTrue(rooms[n].take(3))
@@ -277,7 +291,7 @@ class SlotTests(CommonsCase):
         """
         There is room for n, over all, and not for n + 1.
         """
-        rooms = [self.commons.room(slot) for slot in range(SLOTS)]
+        rooms = [share.room for share in self.shares]
         self.assertEqual([rooms[n % SLOTS].take(5) for n in range(6)], [True] * 5 + [False])
         rooms[0].leave()
         self.assertEqual([rooms[n].take(5) for n in (2, 1)], [True, False])
@@ -291,7 +305,7 @@ class SlotTests(CommonsCase):
         """
         limits = self.workers[0]
         limits.accept("192.0.2.1")
-        addresses = self.commons.addresses(0)
+        addresses = self.shares[0].addresses
         with self.assertRaises(ZeroDivisionError), addresses:
             entry = addresses.remember("192.0.2.2", 100)
             addresses._register.newer[entry.index] = 1000
@@ -322,7 +336,7 @@ class ModelTests(CommonsCase):
         """
         changes = {"addresses": addresses, "connectionBurst": 5}
         commons = Commons(self.memory(), slots, 100)
-        workers = [self.limits(commons, slot, **changes) for slot in range(slots)]
+        workers = [self.limits(commons.join(slot), **changes) for slot in range(slots)]
         alone = AddressLimits(limitSettings(**changes), self.clock.seconds)  # type: ignore[arg-type]  # those it has
         has: dict[tuple[int, str], int] = {}
         for name, which, number in steps:
@@ -382,7 +396,7 @@ class ProcessTests(CommonsCase):
         Start one; it is ready, and waits for a line.
         """
         process = subprocess.Popen(
-            [sys.executable, "-c", script, str(descriptor), str(slot), str(SLOTS)],
+            [sys.executable, "-c", script, str(descriptor), str(slot), str(SLOTS + 1)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             pass_fds=[descriptor],
@@ -420,13 +434,13 @@ class ProcessTests(CommonsCase):
         said = [process.communicate(timeout=PATIENCE_SECONDS)[0].split() for process in processes]
         accepted, taken = (sum(int(words[n]) for words in said) for n in (0, 1))
         self.assertEqual((accepted, taken), (50, 100))
-        commons = Commons(descriptor, SLOTS, 100)
+        share = Commons(descriptor, SLOTS + 1, 100).join(SLOTS)
         settings = LimitSettings(connectionsPerAddress=50)
-        limits = AddressLimits(settings, self.clock.seconds, commons.addresses(0))
+        limits = AddressLimits(settings, self.clock.seconds, share.addresses)
         self.assertEqual(limits.connections("192.0.2.9"), 50)
         self.assertEqual([limits.connections(f"192.0.2.{n}") for n in range(7)], [0] * 7)
         self.assertEqual(len(limits), 100)
-        self.assertFalse(commons.room(0).take(100))
+        self.assertFalse(share.room.take(100))
 
     def test_killed(self) -> None:
         """
@@ -435,8 +449,9 @@ class ProcessTests(CommonsCase):
         """
         descriptor = self.memory()
         process = self.start(HOLD, descriptor, 1)
-        commons = Commons(descriptor, SLOTS, 100)
-        limits = self.limits(commons, connectionsPerAddress=2)
+        commons = Commons(descriptor, SLOTS + 1, 100)
+        share = commons.join(SLOTS)
+        limits = self.limits(share, connectionsPerAddress=2)
         limits.accept("192.0.2.2")
         self.go(process)
         assert process.stdout is not None
@@ -448,4 +463,4 @@ class ProcessTests(CommonsCase):
         commons.vacate(1)
         limits.accept("192.0.2.1")
         self.assertEqual([limits.connections(f"192.0.2.{n}") for n in (1, 2)], [1, 1])
-        self.assertEqual([commons.room(0).take(1), commons.room(2).take(1)], [True, False])
+        self.assertEqual([share.room.take(1), share.room.take(1)], [True, False])
