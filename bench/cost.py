@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import resource
 import sys
 import tempfile
 import time
@@ -29,31 +30,38 @@ from typing import Any
 
 from attrs import define, field
 
-from bench.configurations import HAPROXY_PROGRAM, prepare
+from bench.configurations import HAPROXY_PROGRAM, HAS_WORKERS, NGINX_PROGRAM, prepare
 from bench.machine import environment, loadAverage, machineSeconds
 from bench.part import HERE, BenchError, raiseFileLimit
-from bench.report import compare, spread, text, write
-from bench.subjects import Kind, Stand, Subject
+from bench.report import Row, compare, spread, text, write
+from bench.rounds import WARM_SHARE, Load, costs, measure, rounds
+from bench.subjects import Kind, Stand, Subject, Way
 
 SETTLE_SECONDS = 2.0
 STARTED_AT_ONCE = 4
-WARM_SHARE = 0.5
+WORKERS = (1, 2, 4)
 QUANTILES = {"median": 0.5, "p99": 0.99, "p99.9": 0.999}
 STANZAS_FOR_A_QUANTILE = 10
 """
 A quantile is told only where so many stanzas are beyond it.
 """
-BUSY_LIMIT = 0.9
-"""
-Where clients or far end are busier than that, they may be what was measured.
-"""
-NO_HAPROXY = (
-    "There is no HAProxy here, so there are no ratios; on Debian or Ubuntu: apt install haproxy"
-)
+MISSING = "There is no {name} here, so there are no ratios to it; for it: apt install {package}"
 
-DIRECT = Subject(Kind.DIRECT, False)
-BARE = Subject(Kind.BARE, True)
-SUBJECTS = [Subject(kind, isTLS) for isTLS in (False, True) for kind in (Kind.HAPROXY, Kind.FRONT)]
+DIRECT = Subject(Kind.DIRECT)
+BARE = Subject(Kind.BARE, isTLS=True)
+STREAMS = [Subject(kind, isTLS) for isTLS in (False, True) for kind in (Kind.HAPROXY, Kind.FRONT)]
+WEB = [
+    Subject(kind, isTLS, way)
+    for way in (Way.WEBSOCKET, Way.BOSH)
+    for isTLS in (False, True)
+    for kind in (Kind.NGINX, Kind.FRONT)
+]
+SHARED = [
+    Subject(kind, workers=workers)
+    for workers in WORKERS
+    for kind in (Kind.HAPROXY, Kind.FRONT)
+    if workers == 1 or HAS_WORKERS or kind is Kind.HAPROXY
+]
 
 
 def say(line: str) -> None:
@@ -64,9 +72,9 @@ def say(line: str) -> None:
 
 
 @define
-class Bench:
+class Streams:
     """
-    One run.
+    What XMPP over TCP and TLS costs one process.
 
     @ivar busy: The stands whose sessions are all busy; L{DIRECT} is one of them.
     @ivar crowded: Those that have idle ones besides.
@@ -74,28 +82,10 @@ class Bench:
     """
 
     options: argparse.Namespace
-    busy: list[Stand] = field(factory=list)
-    crowded: list[Stand] = field(factory=list)
-    bare: list[Stand] = field(factory=list)
+    busy: list[Stand]
+    crowded: list[Stand]
+    bare: Stand
     capacity: dict[Subject, float] = field(factory=dict)
-
-    @property
-    def stands(self) -> list[Stand]:
-        """
-        All of them.
-        """
-        return [*self.busy, *self.crowded, *self.bare]
-
-    def rounds(self, stands: list[Stand]) -> Iterator[tuple[int, Stand]]:
-        """
-        Yield each stand once a round, each round beginning with another one.
-
-        @return: With each stand the number of the round; round 0 is for warming up.
-        """
-        for number in range(self.options.rounds + 1):
-            at = number % len(stands)
-            for stand in stands[at:] + stands[:at]:
-                yield number, stand
 
     def fill(self) -> list[dict[str, Any]]:
         """
@@ -129,54 +119,24 @@ class Bench:
         with ThreadPoolExecutor(len(self.crowded)) as pool:
             return list(pool.map(crowd, self.crowded))
 
-    def stanzas(self) -> list[dict[str, Any]]:
+    def stanzas(self) -> list[Row]:
         """
         Measure what a stanza costs, at a pace and without one.
         """
         options = self.options
-        paces = {"paced": {"rate": options.rate}, "saturated": {"window": options.window}}
-        found: dict[tuple[str, bool, Subject], list[dict[str, Any]]] = {}
-        stands = [stand for stand in self.busy if stand.subject != DIRECT] + self.crowded
-        for number, stand in self.rounds(stands):
-            for pace, order in paces.items():
-                seconds = options.seconds if number else options.seconds * WARM_SHARE
-                result = stand.load(seconds, options.sessions, **order)
-                key = pace, stand in self.crowded, stand.subject
-                if number:
-                    found.setdefault(key, []).append(result)
-        rows = []
-        for isCrowded in (False, True):
-            for isTLS in (False, True):
-                for pace in paces:
-                    for stand in self.crowded if isCrowded else self.busy:
-                        subject = stand.subject
-                        results = found.get((pace, isCrowded, subject))
-                        if subject.isTLS is isTLS and results:
-                            rows.append(
-                                {
-                                    "subject": subject.name,
-                                    "pace": pace,
-                                    "idle": stand.sessions - options.sessions,
-                                    **self._cost(results),
-                                }
-                            )
-                            if pace == "saturated" and not isCrowded:
-                                self.capacity[subject] = rows[-1]["rate"]["median"]
-        compare(rows)
-        return rows
-
-    @staticmethod
-    def _cost(results: list[dict[str, Any]]) -> dict[str, Any]:
-        return {
-            "cost": spread([r["cpu"] / r["count"] * 1e6 for r in results]),
-            "rate": spread([r["rate"] for r in results]),
-            "share": spread([r["cpu"] / r["seconds"] for r in results]),
-            "clients": spread([r["clients"] for r in results]),
-            "far": spread([r["far"] for r in results]),
-            "isLimited": any(max(r["clients"], r["far"]) > BUSY_LIMIT for r in results),
-            "stanzas": sum(r["count"] for r in results),
-            "late": sum(r["late"] for r in results),
-        }
+        saturated = Load(window=options.window)
+        loads = {stand: [Load(options.rate), saturated] for stand in (*self.busy, *self.crowded)}
+        for stand in self.busy:
+            if not stand.subject.isTLS:
+                loads[stand].insert(1, Load(options.high_rate))
+        del loads[next(stand for stand in self.busy if stand.subject == DIRECT)]
+        found = measure(loads, options.sessions, options)
+        for (stand, load), results in found.items():
+            if load == saturated and stand in self.busy:
+                self.capacity[stand.subject] = spread([r["rate"] for r in results])["median"]
+        rows = costs(found, options.sessions)
+        rows.sort(key=lambda row: row["idle"] > 0)
+        return compare(rows)
 
     def delays(self) -> list[dict[str, Any]]:
         """
@@ -189,7 +149,7 @@ class Bench:
             found: dict[Subject, list[int]] = {}
             late: Counter[Subject] = Counter()
             shares: dict[Subject, list[float]] = {}
-            for number, stand in self.rounds(stands):
+            for number, stand in rounds(stands, self.options.rounds):
                 seconds = self.options.seconds if number else self.options.seconds * WARM_SHARE
                 result = stand.load(seconds, self.options.sessions, rate=rate)
                 if number:
@@ -236,7 +196,7 @@ class Bench:
         found: dict[tuple[Subject, bool], list[dict[str, Any]]] = {}
         for stand in fronts:
             stand.close()
-        for number, stand in self.rounds([*fronts, *self.bare]):
+        for number, stand in rounds([*fronts, self.bare], self.options.rounds):
             for resume in (False, True) if stand.subject.isTLS else (False,):
                 if resume and not number:
                     # Each process of clients gets its first ticket.
@@ -268,58 +228,113 @@ class Bench:
             )
         return rows
 
-    def run(self) -> dict[str, Any]:
+    def run(self) -> Row:
         """
         Measure everything.
 
         @return: The results.
         """
-        began, before = time.monotonic(), machineSeconds()
-        start = loadAverage()
-        say("connecting")
-        result: dict[str, Any] = {"memory": self.fill()}
-        own = -self._processorSeconds()
-        measured, busy = time.monotonic(), machineSeconds()
-        say("stanzas")
+        say("streams: connecting")
+        result: Row = {"memory": self.fill()}
+        say("streams: stanzas")
         result["stanzas"] = self.stanzas()
-        say("delays")
+        say("streams: delays")
         result["delays"] = self.delays()
-        say("logins")
+        say("streams: logins")
         result["logins"] = self.logins()
-        own += self._processorSeconds()
-        took = time.monotonic() - measured
-        result["seconds"] = time.monotonic() - began
-        result["processor seconds of the machine"] = machineSeconds() - before
-        result["load average at the start"] = start
-        result["cores that others used"] = max(0.0, (machineSeconds() - busy - own) / took)
         return result
-
-    def _processorSeconds(self) -> float:
-        return time.process_time() + sum(stand.processorSeconds() for stand in self.stands)
 
 
 @contextlib.contextmanager
-def standing(options: argparse.Namespace) -> Iterator[Bench]:
+def standing(subjects: list[Subject], directory: Path) -> Iterator[list[Stand]]:
     """
-    Start all stands; stop them at the end, however it comes.
+    Start stands; stop them at the end, however it comes.
     """
-    bench = Bench(options)
-    subjects = [s for s in SUBJECTS if options.haproxy or s.kind is not Kind.HAPROXY]
+    stands = [Stand(subject, directory) for subject in subjects]
+    with ThreadPoolExecutor(STARTED_AT_ONCE) as pool:
+        try:
+            list(pool.map(Stand.start, stands))
+            yield stands
+        finally:
+            list(pool.map(Stand.stop, stands))
+
+
+def streams(options: argparse.Namespace, directory: Path) -> Row:
+    """
+    Measure what one process does with streams.
+    """
+    subjects = present(STREAMS, options)
+    with standing([DIRECT, *subjects, *subjects, BARE], directory) as stands:
+        busy = 1 + len(subjects)
+        return Streams(options, stands[:busy], stands[busy:-1], stands[-1]).run()
+
+
+def web(options: argparse.Namespace, directory: Path) -> Row:
+    """
+    Measure what clients in browsers cost.
+    """
+    with standing(present(WEB, options), directory) as stands:
+        say("web")
+        for stand in stands:
+            stand.connect(options.sessions)
+        loads = {stand: [Load(options.web_rate), Load(window=options.window)] for stand in stands}
+        rows = costs(measure(loads, options.sessions, options), options.sessions)
+    return {"web": compare(rows)}
+
+
+def workers(options: argparse.Namespace, directory: Path) -> Row:
+    """
+    Measure what several workers do together.
+    """
+    sessions = options.sessions * max(WORKERS)
+    with standing(present(SHARED, options), directory) as stands:
+        say("workers")
+        for stand in stands:
+            stand.connect(sessions)
+        loads = {stand: [Load(window=options.window)] for stand in stands}
+        rows = costs(measure(loads, sessions, options), sessions)
+    return {"workers": compare(rows)}
+
+
+PHASES = {"streams": streams, "web": web, "workers": workers}
+
+
+def present(subjects: list[Subject], options: argparse.Namespace) -> list[Subject]:
+    """
+    Leave out what there is no program for.
+    """
+    programs = {Kind.HAPROXY: options.haproxy, Kind.NGINX: options.nginx}
+    return [subject for subject in subjects if programs.get(subject.kind, "") is not None]
+
+
+def run(options: argparse.Namespace) -> Row:
+    """
+    Do what was asked for.
+
+    @return: The results.
+    """
+    began, machine, own = time.monotonic(), machineSeconds(), ownSeconds()
+    result = environment(options)
+    result["load average at the start"] = loadAverage()
     with tempfile.TemporaryDirectory(prefix="cmanager-bench-") as name:
-        directory = Path(name)
-        prepare(directory)
-        with ThreadPoolExecutor(STARTED_AT_ONCE) as pool:
-            try:
-                for stands, kinds in (
-                    (bench.busy, [DIRECT, *subjects]),
-                    (bench.crowded, subjects),
-                    (bench.bare, [BARE]),
-                ):
-                    stands += [Stand(subject, directory) for subject in kinds]
-                list(pool.map(Stand.start, bench.stands))
-                yield bench
-            finally:
-                list(pool.map(Stand.stop, bench.stands))
+        prepare(Path(name))
+        for phase in options.only:
+            result |= PHASES[phase](options, Path(name))
+    took = time.monotonic() - began
+    result["seconds"] = took
+    machine, own = machineSeconds() - machine, ownSeconds() - own
+    result["processor seconds of the machine"] = machine
+    result["cores that others used"] = max(0.0, machine - own) / took
+    return result
+
+
+def ownSeconds() -> float:
+    """
+    Return the processor time of this process and of all it has started that have ended.
+    """
+    return sum(
+        sum(resource.getrusage(who)[:2]) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    )
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -331,23 +346,29 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("--quick", action="store_true", help="a minute, and rougher figures")
     parser.add_argument(
-        "--without-haproxy",
-        dest="haproxy",
-        action="store_const",
-        const=None,
-        default=HAPROXY_PROGRAM,
-        help="as where there is none",
+        "--only", nargs="+", choices=list(PHASES), default=list(PHASES), help="not all of it"
     )
+    for name, program in (("haproxy", HAPROXY_PROGRAM), ("nginx", NGINX_PROGRAM)):
+        parser.add_argument(
+            f"--without-{name}",
+            dest=name,
+            action="store_const",
+            const=None,
+            default=program,
+            help="as where there is none",
+        )
     parser.add_argument("--sessions", type=int, default=100, help="that are busy")
     parser.add_argument("--idle", type=int, help="sessions beside them, 10 or more")
-    parser.add_argument("--rate", type=float, default=5000.0, help="stanzas a second, paced")
-    parser.add_argument("--window", type=int, default=1, help="stanzas of a session, saturated")
+    parser.add_argument("--rate", type=float, default=5000.0, help="stanzas a second")
+    parser.add_argument("--high-rate", type=float, default=20000.0, help="and, for TCP, these")
+    parser.add_argument("--web-rate", type=float, default=1000.0, help="of browsers")
+    parser.add_argument("--window", type=int, default=1, help="of a session, saturated")
     parser.add_argument("--rounds", type=int)
     parser.add_argument("--seconds", type=float, help="that each load lasts")
     parser.add_argument("--logins", type=int, help="in each round")
     parser.add_argument("--results", type=Path, default=HERE / "var" / "bench", metavar="FOLDER")
     options = parser.parse_args(arguments)
-    defaults = {"idle": 10000, "rounds": 5, "seconds": 1.5, "logins": 400}
+    defaults = {"idle": 10000, "rounds": 5, "seconds": 1.0, "logins": 400}
     if options.quick:
         defaults = {"idle": 1000, "rounds": 3, "seconds": 0.4, "logins": 100}
     for name, value in defaults.items():
@@ -362,17 +383,22 @@ def main(arguments: list[str]) -> int:
     """
     options = parse(arguments)
     raiseFileLimit()
-    if options.haproxy is None:
-        say(NO_HAPROXY)
+    missing = [
+        MISSING.format(name=name, package=package)
+        for name, package, program in (
+            ("HAProxy", "haproxy", options.haproxy),
+            ("nginx", "nginx-light", options.nginx),
+        )
+        if program is None
+    ]
+    for line in missing:
+        say(line)
     try:
-        with standing(options) as bench:
-            result = {**environment(options.haproxy, options), **bench.run()}
+        result = run(options)
     except BenchError as error:
         print(f"FAILED: {error}", file=sys.stderr)
         return 1
-    table = text(result)
-    if options.haproxy is None:
-        table += f"\n{NO_HAPROXY}\n"
+    table = text(result) + "".join(f"\n{line}\n" for line in missing)
     print(table, end="")
     for path in write(options.results, "bench", result, table):
         say(f"written: {path}")

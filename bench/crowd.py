@@ -14,7 +14,6 @@ A client that has logged in is a socket and a handful of bytes.
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import json
 import os
@@ -31,7 +30,7 @@ from typing import Any
 
 from attrs import define, field
 
-from bench.pace import AUTH, BIND, HEADER, IP_BIND_ADDRESS_NO_PORT, READ_BYTES, STANZA_BYTES
+from bench.clients import BIND, HEADER, IP_BIND_ADDRESS_NO_PORT, READ_BYTES, STANZA_BYTES, auth
 
 LOGINS_AT_ONCE = 32
 CLOSINGS_AT_ONCE = 200
@@ -236,10 +235,9 @@ class Crowd:
         if self.context is not None:
             yield from self._secure(client, self.context)
         header = HEADER.format(domain=self.domain)
-        response = base64.b64encode(f"\0c{number}\0password".encode()).decode()
         for data, until in (
             (header, b"</stream:features>"),
-            (AUTH.format(response=response), b"<success"),
+            (auth(f"c{number}"), b"<success"),
             (header, b"</stream:features>"),
             (BIND, b"</iq>"),
         ):

@@ -23,7 +23,7 @@ from OpenSSL import SSL
 from cmanager.framing import ENGINE
 
 
-def environment(haproxy: str | None, options: argparse.Namespace) -> dict[str, Any]:
+def environment(options: argparse.Namespace) -> dict[str, Any]:
     """
     Return what there is to know about a run before it begins.
     """
@@ -38,7 +38,8 @@ def environment(haproxy: str | None, options: argparse.Namespace) -> dict[str, A
             "Python": platform.python_version(),
             "Twisted": version("Twisted"),
             "OpenSSL": SSL.OpenSSL_version(SSL.OPENSSL_VERSION).decode().split()[1],
-            "HAProxy": _haproxy(haproxy),
+            "HAProxy": _haproxy(getattr(options, "haproxy", None)),
+            "nginx": _nginx(getattr(options, "nginx", None)),
         },
         "options": {name: str(value) for name, value in vars(options).items() if name != "results"},
     }
@@ -50,6 +51,15 @@ def _haproxy(program: str | None) -> str | None:
     said = subprocess.run([program, "-vv"], capture_output=True, text=True, check=True).stdout
     own = re.search(r"version (\S+)", said)
     tls = re.search(r"Running on OpenSSL version : OpenSSL (\S+)", said)
+    return f"{own.group(1) if own else '?'} with OpenSSL {tls.group(1) if tls else '?'}"
+
+
+def _nginx(program: str | None) -> str | None:
+    if program is None:
+        return None
+    said = subprocess.run([program, "-V"], capture_output=True, text=True, check=True).stderr
+    own = re.search(r"nginx/(\S+)", said)
+    tls = re.search(r"(?:running|built) with OpenSSL (\S+)", said)
     return f"{own.group(1) if own else '?'} with OpenSSL {tls.group(1) if tls else '?'}"
 
 

@@ -11,97 +11,26 @@ they come back, and tells how many came back and how long they took; C{close} cl
 
 from __future__ import annotations
 
-import base64
 import json
 import select
 import selectors
-import socket
 import ssl
 import sys
 import time
-from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-STANZA_BYTES = 200
-END_TAG = b"</message>"
-CONNECTING_AT_ONCE = 4
-CONNECT_SECONDS = 30.0
-IP_BIND_ADDRESS_NO_PORT = 24
-"""
-Of Linux; C{socket} has it from Python 3.12 on.
-"""
+from bench.clients import Session, connect
+from bench.web import BOSHSession, WebSocketSession
+
+CONNECTING_AT_ONCE = 2
 TICK_SECONDS = 0.004
 MAX_OUTSTANDING = 20000
 """
 Stanzas on their way; beyond that the pace is not kept, and that is told.
 """
 DRAIN_SECONDS = 20.0
-READ_BYTES = 65536
-HEADER = (
-    '<stream:stream xmlns="jabber:client" xmlns:stream="http://etherx.jabber.org/streams"'
-    ' to="{domain}" version="1.0">'
-)
-AUTH = '<auth xmlns="urn:ietf:params:xml:ns:xmpp-sasl" mechanism="SCRAM-SHA-1">{response}</auth>'
-BIND = '<iq type="set" id="b"><bind xmlns="urn:ietf:params:xml:ns:xmpp-bind"/></iq>'
-
-
-class Session:
-    """
-    One connection.
-    """
-
-    def __init__(self, sock: socket.socket) -> None:
-        self.sock = sock
-        self.sent: deque[float] = deque()
-        self.unread = b""
-        self.isResumed = False
-
-    def send(self, data: bytes) -> None:
-        """
-        Send all of C{data} at once.
-        """
-        if self.sock.send(data) != len(data):
-            raise ConnectionError("a session takes no more")
-
-    def receive(self) -> int:
-        """
-        Return how many stanzas are complete now that more has come.
-        """
-        try:
-            data = self.sock.recv(READ_BYTES)
-        except (BlockingIOError, ssl.SSLWantReadError):
-            return 0
-        if not data:
-            raise ConnectionError("a session was closed")
-        data = self.unread + data
-        count = data.count(END_TAG)
-        self.unread = data[data.rfind(END_TAG) + len(END_TAG) if count else 0 :]
-        self.unread = self.unread[1 - len(END_TAG) :]
-        return count
-
-    def talk(self, data: str, until: bytes) -> None:
-        """
-        Send C{data} and read up to C{until}; blocking.
-        """
-        self.sock.sendall(data.encode())
-        read = b""
-        while until not in read:
-            try:
-                more = self.sock.recv(READ_BYTES)
-            except TimeoutError:
-                more = b""
-            if not more:
-                raise ConnectionError(f"no {until!r} behind {read[-300:]!r}")
-            read += more
-
-
-def stanza(domain: str) -> bytes:
-    """
-    Return a message of L{STANZA_BYTES}.
-    """
-    frame = f'<message to="juliet@{domain}/r" type="chat" id="m"><body>%s</body></message>'
-    return (frame % ("x" * (STANZA_BYTES - len(frame) + 2))).encode()
+WAYS = {"stream": Session, "websocket": WebSocketSession, "bosh": BOSHSession}
 
 
 class Pace:
@@ -111,7 +40,6 @@ class Pace:
 
     def __init__(self, plan: dict[str, Any]) -> None:
         self.plan = plan
-        self.stanza = stanza(plan["domain"])
         self.sessions: list[Session] = []
         self.selector = selectors.DefaultSelector()
         self.context: ssl.SSLContext | None = None
@@ -125,27 +53,15 @@ class Pace:
 
         @param resume: With the TLS session of the one before.
         """
-        plan, domain = self.plan, self.plan["domain"]
-        sock = socket.socket()
-        sock.settimeout(CONNECT_SECONDS)
-        # Otherwise bind() itself looks for a port, and among thousands it looks for long.
-        sock.setsockopt(socket.IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)
-        sock.bind((plan["source"], 0))
-        sock.connect((plan["host"], plan["port"]))
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        plan = self.plan
+        sock = connect(plan)
         if self.context is not None:
             ticket = self.ticket if resume else None
-            sock = self.context.wrap_socket(sock, server_hostname=domain, session=ticket)
-        session = Session(sock)
-        if plan.get("greeted"):
-            session.talk("", b".")
-        if plan["login"]:
-            header = HEADER.format(domain=domain)
-            session.talk(header, b"</stream:features>")
-            response = base64.b64encode(b"\0user\0password").decode()
-            session.talk(AUTH.format(response=response), b"<success")
-            session.talk(header, b"</stream:features>")
-            session.talk(BIND, b"<jid>")
+            sock = self.context.wrap_socket(sock, server_hostname=plan["domain"], session=ticket)
+        session = WAYS[plan["way"]](sock, plan)
+        if plan["greeted"]:
+            session.until(b".")
+        session.open(plan["login"])
         if isinstance(sock, ssl.SSLSocket):
             session.isResumed = bool(sock.session_reused)
             if resume:
@@ -181,17 +97,18 @@ class Pace:
             was due, so that one that could not be sent in time does not go unseen.
         @param window: Where not 0 there is no pace: each session has so many on their way
             at any time, and sends the next when one has come back.
-        @return: C{delays}: microseconds; none where there is no pace.
+        @return: C{delays}: microseconds; none where there is no pace.  C{bursts}: how often
+            some were sent together, because they were due.
         """
         sessions = self.sessions[:busy]
         delays: list[int] = []
-        sent = received = late = 0
+        sent = received = late = bursts = 0
         waiting = [self.selector.fileno()]
         began = time.monotonic()
         ends = began + seconds
         if window:
             for session in sessions * window:
-                session.send(self.stanza)
+                session.say()
                 sent += 1
         while True:
             now = time.monotonic()
@@ -200,10 +117,11 @@ class Pace:
                 if sent - received > MAX_OUTSTANDING:
                     late += due
                     due = 0
+                bursts += due > 0
                 for _ in range(due):
                     session = sessions[sent % busy]
                     session.sent.append(began + sent / rate)
-                    session.send(self.stanza)
+                    session.say()
                     sent += 1
             elif received >= sent or now > ends + DRAIN_SECONDS:
                 break
@@ -221,13 +139,14 @@ class Pace:
                         delays.append(round((now - session.sent.popleft()) * 1e6))
                 elif now < ends:
                     for _ in range(count):
-                        session.send(self.stanza)
+                        session.say()
                     sent += count
         took = time.monotonic() - began
         return {
             "sent": sent,
             "received": received,
             "late": late,
+            "bursts": bursts,
             "seconds": took,
             "delays": delays,
         }

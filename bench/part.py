@@ -135,19 +135,27 @@ class Part:
             ticks += int(fields[11]) + int(fields[12])
         return ticks / os.sysconf("SC_CLK_TCK")
 
-    def exactSeconds(self) -> list[float]:
+    def threadSeconds(self) -> dict[tuple[int, int], float]:
         """
-        Return the processor time, user and system, of it and of each that it has started,
-        to the nanosecond.  No thread may have ended meanwhile.
+        Return the processor time, user and system, of each thread of it and of those it has
+        started, to the nanosecond, by process and thread.
         """
-        return [
-            sum(
-                int((task / "schedstat").read_text().split()[0])
-                for task in Path(f"/proc/{pid}/task").iterdir()
-            )
-            / 1e9
+        return {
+            (pid, int(task.name)): int((task / "schedstat").read_text().split()[0]) / 1e9
             for pid in family(self.process.pid)
-        ]
+            for task in Path(f"/proc/{pid}/task").iterdir()
+        }
+
+    def secondsSince(self, before: dict[tuple[int, int], float]) -> dict[tuple[int, int], float]:
+        """
+        Return what each thread has used since.
+
+        @raise BenchError: One has ended meanwhile, and what it had used is not known.
+        """
+        after = self.threadSeconds()
+        if not before.keys() <= after.keys():
+            raise BenchError(f"a process or thread of {self.name} has ended")
+        return {thread: used - before.get(thread, 0.0) for thread, used in after.items()}
 
 
 def family(pid: int) -> list[int]:

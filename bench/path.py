@@ -28,7 +28,7 @@ from typing import Any
 
 from twisted.internet import reactor as anyReactor
 
-from bench.pace import stanza as chat
+from bench.clients import stanza as chat
 from cmanager.config import Security, ServerSettings
 from cmanager.framing import ENGINE, Scanner
 from cmanager.host import Host

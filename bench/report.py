@@ -33,18 +33,24 @@ def spread(values: list[float]) -> Row:
     return {"median": statistics.median(values), "least": min(values), "most": max(values)}
 
 
-def compare(rows: list[Row]) -> None:
+def compare(rows: list[Row]) -> list[Row]:
     """
-    Set C{ratio}, to HAProxy with the same load, and C{idle ratio}, to the same subject
-    without idle sessions; L{None} where there is nothing to compare with.
+    Set C{ratio}, to HAProxy or nginx with the same load, and C{idle ratio}, to the same
+    subject without idle sessions; L{None} where there is nothing to compare with.
     """
-    costs = {(row["subject"], row["pace"], row["idle"] > 0): row["cost"]["median"] for row in rows}
+
+    def key(row: Row, kind: str, isCrowded: bool) -> tuple[Any, ...]:
+        return kind, row["transport"], row["workers"], row["load"], isCrowded
+
+    costs = {key(row, row["kind"], row["idle"] > 0): row["cost"]["median"] for row in rows}
     for row in rows:
         cost, isCrowded = row["cost"]["median"], row["idle"] > 0
-        other = costs.get((f"HAProxy, {row['subject'][-3:]}", row["pace"], isCrowded))
-        alone = costs.get((row["subject"], row["pace"], False)) if isCrowded else None
+        yardstick = "HAProxy" if row["transport"] in STANZA_BARS else "nginx"
+        other = costs.get(key(row, yardstick, isCrowded))
+        alone = costs.get(key(row, row["kind"], False)) if isCrowded else None
         row["ratio"] = cost / other if other else None
         row["idle ratio"] = cost / alone if alone else None
+    return rows
 
 
 def verdict(value: float, bar: float, form: str = ".1f", unit: str = "") -> str:
@@ -59,7 +65,8 @@ def text(result: Row) -> str:
     """
     Return the table.
     """
-    parts = [_head(result), _stanzas(result), _memory(result), _logins(result), _delays(result)]
+    parts = [_head(result)]
+    parts += [make(result) for name, make in _TABLES.items() if name in result]
     return "\n".join("\n".join(part) + "\n" for part in parts)
 
 
@@ -89,31 +96,60 @@ def _range(values: Row, form: str = ".1f") -> str:
 
 
 def _stanzas(result: Row) -> list[str]:
-    lines = [
+    return [
         f"CPU for a stanza in and out, 200 bytes, {result['options']['sessions']} busy sessions",
-        f"{'':14} {'load':9} {'idle':>6} {'us':>20} {'x HAProxy':>9} {'x no idle':>9}"
-        f" {'stanzas/s':>9} {'subject':>7} {'clients':>7} {'far end':>7}",
+        _costHead("x HAProxy", "idle", "x no idle"),
+        *(
+            _cost(row, f"{row['idle']:>9} {_figure(row['idle ratio'])}")
+            for row in result["stanzas"]
+        ),
     ]
-    for row in result["stanzas"]:
-        name, pace = row["subject"], row["pace"]
-        isOurs = name.startswith("cmanager")
-        notes = []
-        if isOurs and row["ratio"] and not row["idle"]:
-            notes.append(verdict(row["ratio"], STANZA_BARS[name[-3:]]))
-        if isOurs and row["idle ratio"]:
-            notes.append(verdict(row["idle ratio"], IDLE_BAR))
-        if row["isLimited"]:
-            notes.append("clients or far end may be the limit")
-        if row["late"]:
-            notes.append("could not keep the pace")
-        lines.append(
-            f"{name:14} {pace:9} {row['idle']:6} {_range(row['cost']):>20}"
-            f" {_figure(row['ratio'])} {_figure(row['idle ratio'])}"
-            f" {row['rate']['median']:9.0f} {row['share']['median']:7.0%}"
-            f" {row['clients']['median']:7.0%} {row['far']['median']:7.0%}"
-            f"  {'; '.join(notes)}".rstrip()
-        )
-    return lines
+
+
+def _web(result: Row) -> list[str]:
+    return [
+        f"The same for clients in browsers, {result['options']['sessions']} busy sessions",
+        _costHead("x nginx"),
+        *(_cost(row) for row in result["web"]),
+    ]
+
+
+def _workers(result: Row) -> list[str]:
+    rows = result["workers"]
+    return [
+        f"The same with several workers, {rows[0]['sessions']} busy sessions",
+        _costHead("x HAProxy", "workers", "busiest"),
+        *(_cost(row, f"{row['workers']:9} {row['busiest']['median']:9.0%}") for row in rows),
+    ]
+
+
+def _costHead(ratio: str, *more: str) -> str:
+    columns = "".join(f"{name:>10}" for name in more)
+    return (
+        f"{'':23} {'load':9}{columns} {'us':>20} {ratio:>9}"
+        f" {'stanzas/s':>9} {'subject':>7} {'clients':>7} {'far end':>7} {'machine':>7}"
+    )
+
+
+def _cost(row: Row, more: str = "", hasBar: bool = False) -> str:
+    isOurs = row["kind"] == "cmanager"
+    notes = []
+    if isOurs and row["ratio"] and hasBar and not row["idle"]:
+        notes.append(verdict(row["ratio"], STANZA_BARS[row["transport"]]))
+    if isOurs and row["idle ratio"]:
+        notes.append(verdict(row["idle ratio"], IDLE_BAR))
+    if row["isLimited"]:
+        notes.append("clients or far end may be the limit")
+    if row["isMachineLimited"]:
+        notes.append("the machine is the limit")
+    if row["isBehind"]:
+        notes.append("could not keep the pace")
+    return (
+        f"{row['subject']:23} {row['load']:9}{more and f' {more}'} {_range(row['cost']):>20}"
+        f" {_figure(row['ratio'])} {row['rate']['median']:9.0f} {row['share']['median']:7.0%}"
+        f" {row['clients']['median']:7.0%} {row['far']['median']:7.0%}"
+        f" {row['machine']['median']:7.0%}  {'; '.join(notes)}".rstrip()
+    )
 
 
 def _figure(value: float | None, width: int = 9) -> str:
@@ -172,6 +208,16 @@ def _delays(result: Row) -> list[str]:
         share = "" if row["added"] is None else f"{row['share']['median']:.0%}"
         lines.append(f"{row['subject']:14} {row['rate']:9.0f} {share:>7}{figures}".rstrip() + note)
     return lines
+
+
+_TABLES = {
+    "stanzas": _stanzas,
+    "web": _web,
+    "workers": _workers,
+    "memory": _memory,
+    "logins": _logins,
+    "delays": _delays,
+}
 
 
 def write(folder: Path, name: str, result: Row, table: str) -> list[Path]:

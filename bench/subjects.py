@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import enum
 import itertools
-import resource
+import os
 import socket
 import sys
 import time
@@ -20,19 +20,25 @@ from attrs import frozen
 
 from bench.configurations import (
     DOMAIN,
-    HAPROXY,
-    HAPROXY_PROGRAM,
     LINKS,
-    SPARE_FILES,
+    certificate,
+    openFiles,
     startFront,
+    startHAProxy,
+    startNginx,
 )
+from bench.machine import machineSeconds
 from bench.part import HOST, BenchError, Part, freePort
 
 START_SECONDS = 30.0
 CONNECT_SECONDS = 600.0
 CLOSE_SECONDS = 60.0
-CLIENT_PROCESSES = 2
+CLIENT_PROCESSES = 4
+"""
+So many that at the highest pace each stanza is sent for itself, when it is due.
+"""
 FRONT_SESSIONS = 100000
+POLL_SECONDS = 0.05
 
 _numbers = itertools.count()
 
@@ -44,35 +50,73 @@ class Kind(enum.Enum):
 
     DIRECT = "direct"
     HAPROXY = "HAProxy"
+    NGINX = "nginx"
     FRONT = "cmanager"
     BARE = "handshakes alone"
+
+
+class Way(enum.Enum):
+    """
+    What the clients speak.
+    """
+
+    STREAM = "stream"
+    WEBSOCKET = "websocket"
+    BOSH = "bosh"
+
+
+_LISTENERS = {
+    (Way.STREAM, False): "tcp",
+    (Way.STREAM, True): "tls",
+    (Way.WEBSOCKET, False): "http",
+    (Way.WEBSOCKET, True): "https",
+    (Way.BOSH, False): "http",
+    (Way.BOSH, True): "https",
+}
+_TRANSPORTS = {
+    (Way.STREAM, False): "TCP",
+    (Way.STREAM, True): "TLS",
+    (Way.WEBSOCKET, False): "WebSocket",
+    (Way.WEBSOCKET, True): "WebSocket TLS",
+    (Way.BOSH, False): "BOSH",
+    (Way.BOSH, True): "BOSH TLS",
+}
 
 
 @frozen
 class Subject:
     """
     What is measured.
+
+    @ivar workers: Processes or threads that share the work.
     """
 
     kind: Kind
-    isTLS: bool
+    isTLS: bool = False
+    way: Way = Way.STREAM
+    workers: int = 1
+
+    @property
+    def transport(self) -> str:
+        """
+        How the clients come, as the table says it.
+        """
+        return _TRANSPORTS[self.way, self.isTLS]
 
     @property
     def name(self) -> str:
         """
         As the table says it.
         """
-        if self.kind is Kind.DIRECT:
-            return self.kind.value
-        return f"{self.kind.value}, {'TLS' if self.isTLS else 'TCP'}"
+        name = str(self.kind.value)
+        return name if self.kind is Kind.DIRECT else f"{name}, {self.transport}"
 
     @property
     def mostSessions(self) -> int:
         """
         How many sessions the open files are enough for.  A proxy needs two for each.
         """
-        files = resource.getrlimit(resource.RLIMIT_NOFILE)[0] - SPARE_FILES
-        return files // 2 if self.kind is Kind.HAPROXY else files
+        return openFiles() // 2 if self.kind is Kind.HAPROXY else openFiles()
 
 
 class Stand:
@@ -95,70 +139,74 @@ class Stand:
         """
         subject, directory = self.subject, self._directory
         isFront = subject.kind is Kind.FRONT
-        port, farPort = freePort(), freePort()
-        pem = directory / "certificates" / f"{DOMAIN}.pem"
-        self.far = self._part("far end", sys.executable, "-m", "bench.farend")
-        self.far.say(domain=DOMAIN, host=HOST, **{"links" if isFront else "clients": farPort})
-        self.far.hear("listening", START_SECONDS)
-        self.tested: Part | None = None
-        if subject.kind is Kind.DIRECT:
-            port = farPort
-        elif subject.kind is Kind.BARE:
-            self.tested = self._part(subject.name, sys.executable, "-m", "bench.bare")
-            self.tested.say(host=HOST, port=port, certificate=str(pem))
-            self.tested.hear("listening", START_SECONDS)
-        elif isFront:
-            self.tested = startFront(
-                directory,
-                port=port,
-                farPort=farPort,
-                workers=1,
-                kind="tls" if subject.isTLS else "tcp",
-                most=FRONT_SESSIONS,
-            )
-            self._parts.append(self.tested)
-            for _ in range(LINKS):
-                self.far.hear("configured", START_SECONDS)
-        else:
-            path = directory / f"{port}.cfg"
-            path.write_text(
-                HAPROXY.format(
-                    host=HOST,
-                    port=port,
-                    farPort=farPort,
-                    most=subject.mostSessions,
-                    tls=f" ssl crt {pem}" if subject.isTLS else "",
-                )
-            )
-            self.tested = self._part(subject.name, HAPROXY_PROGRAM or "", "-db", "-f", str(path))
+        farPort = freePort()
+        kind = "links" if isFront else subject.way.value
+        # A proxy has connections of its own for each client, and they cost the far end more.
+        count = subject.workers + (subject.kind in {Kind.HAPROXY, Kind.NGINX})
+        self.far = [
+            self._add(Part("far end", sys.executable, "-m", "bench.farend")) for _ in range(count)
+        ]
+        for part in self.far:
+            part.say(domain=DOMAIN, host=HOST, port=farPort, kind=kind)
+        for part in self.far:
+            part.hear("listening", START_SECONDS)
+        self.tested = self._startSubject(freePort(), farPort)
         self.clients = [
-            self._part("clients", sys.executable, "-m", "bench.pace")
+            self._add(Part("clients", sys.executable, "-m", "bench.pace"))
             for _ in range(CLIENT_PROCESSES)
         ]
-        waitFor(port)
+        waitFor(self._port)
         for part in self.clients:
             number = next(_numbers)
             part.say(
                 host=HOST,
-                port=port,
+                port=self._port,
                 source=f"127.0.{number // 250 + 1}.{number % 250 + 1}",
                 domain=DOMAIN,
+                way=subject.way.value,
                 login=isFront,
                 greeted=subject.kind is Kind.BARE,
                 authority=str(directory / "authority.pem") if subject.isTLS else None,
             )
 
-    def _part(self, name: str, *command: str) -> Part:
-        part = Part(name, *command)
+    def _startSubject(self, port: int, farPort: int) -> Part | None:
+        subject, directory = self.subject, self._directory
+        self._port = port
+        if subject.kind is Kind.DIRECT:
+            self._port = farPort
+            return None
+        if subject.kind is Kind.BARE:
+            bare = self._add(Part(subject.name, sys.executable, "-m", "bench.bare"))
+            bare.say(host=HOST, port=port, certificate=str(certificate(directory)))
+            bare.hear("listening", START_SECONDS)
+            return bare
+        if subject.kind is Kind.FRONT:
+            kind = _LISTENERS[subject.way, subject.isTLS]
+            front = startFront(directory, kind, port, farPort, FRONT_SESSIONS, subject.workers)
+            self._add(front)
+            self._awaitLinks(LINKS * subject.workers)
+            return front
+        start = startHAProxy if subject.kind is Kind.HAPROXY else startNginx
+        return self._add(start(directory, subject.isTLS, port, farPort, subject.workers))
+
+    def _add(self, part: Part) -> Part:
         self._parts.append(part)
         return part
+
+    def _awaitLinks(self, count: int) -> None:
+        end = time.monotonic() + START_SECONDS
+        while sum(line.count('"configured"') for p in self.far for line in p.lines) < count:
+            if time.monotonic() > end:
+                raise BenchError(f"{self.subject.name}: no links: {self._parts[-1].lines[-20:]}")
+            time.sleep(POLL_SECONDS)
 
     def connect(self, count: int, *, resume: bool = False) -> dict[str, Any]:
         """
         Open so many more sessions, and log them in where that is the subject's work.
 
         @return: C{seconds}, C{cpu} seconds of the subject, how many TLS sessions were
-            C{resumed}, C{clients} and C{far}: how busy they were.
+            C{resumed}; how busy the C{busiest} thread of the subject was, the busiest process
+            of C{clients} and of the C{far} end, in cores, and of the C{machine} what share.
         """
         if self.subject.kind is Kind.FRONT:
             self._expectLogins(True)
@@ -187,7 +235,8 @@ class Stand:
         @param rate: Of all clients together.
         @param busy: Sessions that send, likewise.
         @return: As L{connect}, and C{count}, C{rate} as it was, the C{delays} in order,
-            and how many stanzas were not sent, to be C{late}.
+            how many stanzas were not sent, to be C{late}, and how many were sent at once,
+            C{burst}, on average.
         @raise BenchError: A stanza did not come back.
         """
         orders = [
@@ -201,34 +250,42 @@ class Stand:
             raise BenchError(f"{self.subject.name}: of {sent} stanzas {received} came back")
         answer["count"], answer["late"] = received, late
         answer["rate"] = received / max(s["seconds"] for s in said)
+        answer["burst"] = sent / max(1, sum(s["bursts"] for s in said))
         answer["delays"] = sorted(delay for s in said for delay in s["delays"])
         return answer
 
     def _ask(
         self, event: str, bound: float, orders: list[dict[str, Any]], **order: Any
     ) -> dict[str, Any]:
-        before = self._used()
-        began = time.monotonic()
+        tested = [] if self.tested is None else [self.tested]
+        before = [part.threadSeconds() for part in (*self.far, *tested)]
+        busy, began = machineSeconds(), time.monotonic()
         for part, own in zip(self.clients, orders, strict=True):
             part.say(order=event, **order, **own)
         said = [part.hear(event, bound) for part in self.clients]
-        took = time.monotonic() - began
-        tested, far = (b - a for a, b in zip(before, self._used(), strict=True))
+        took, busy = time.monotonic() - began, machineSeconds() - busy
+        used = [
+            part.secondsSince(then) for part, then in zip((*self.far, *tested), before, strict=True)
+        ]
+        far = [sum(each.values()) for each in used[: len(self.far)]]
+        threads = [seconds for each in used[len(self.far) :] for seconds in each.values()]
+        # Each of the two misses something: others, and what has just been used.
+        own = sum(far) + sum(threads) + sum(one["used"] for one in said)
         return {
             "said": said,
             "seconds": took,
-            "cpu": tested,
-            "far": far / took,
-            "clients": max(own["used"] for own in said) / took,
+            "cpu": sum(threads),
+            "busiest": max(threads, default=0.0) / took,
+            "far": max(far) / took,
+            "clients": max(one["used"] for one in said) / took,
+            "machine": min(1.0, max(own, busy) / took / len(os.sched_getaffinity(0))),
         }
 
-    def _used(self) -> tuple[float, float]:
-        tested = sum(self.tested.exactSeconds()) if self.tested else 0.0
-        return tested, sum(self.far.exactSeconds())
-
     def _expectLogins(self, isLoggingIn: bool) -> None:
-        self.far.say(isLoggingIn=isLoggingIn)
-        self.far.hear("done", START_SECONDS)
+        for part in self.far:
+            part.say(isLoggingIn=isLoggingIn)
+        for part in self.far:
+            part.hear("done", START_SECONDS)
 
     def memory(self) -> int:
         """
@@ -276,4 +333,4 @@ def waitFor(port: int) -> None:
         except OSError:
             if time.monotonic() > end:
                 raise BenchError(f"nobody listens on {port}") from None
-            time.sleep(0.05)
+            time.sleep(POLL_SECONDS)

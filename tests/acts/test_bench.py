@@ -17,12 +17,13 @@ from typing import Any
 from twisted.internet.utils import getProcessOutputAndValue
 from twisted.trial.unittest import TestCase
 
+from bench.configurations import HAS_WORKERS
 from tests.acts.actor import HERE
 from tests.programs import find
 
 TINY = (
-    *("--sessions", "4", "--idle", "10", "--rate", "200"),
-    *("--rounds", "1", "--seconds", "0.2", "--logins", "4"),
+    *("--sessions", "4", "--idle", "10", "--rate", "200", "--high-rate", "400"),
+    *("--web-rate", "100", "--rounds", "1", "--seconds", "0.2", "--logins", "4"),
 )
 
 
@@ -52,26 +53,51 @@ class BenchTests(TestCase):
         self.assertEqual(path.with_suffix(".txt").read_text(), output.decode())
         return said, json.loads(path.read_text())
 
-    def assertMeasured(self, result: dict[str, Any], kinds: set[str]) -> None:
+    def assertMeasured(self, result: dict[str, Any], proxies: set[str], web: set[str]) -> None:
         """
         Assert that each kind of subject has all its figures.
+
+        @param proxies: Kinds of subjects for streams.
+        @param web: And for browsers.
         """
-        subjects = {f"{kind}, {way}" for kind in kinds for way in ("TCP", "TLS")}
-        stanzas = {(row["subject"], row["pace"], row["idle"]) for row in result["stanzas"]}
         self.assertEqual(
-            stanzas,
             {
-                (subject, pace, idle)
-                for subject in subjects
-                for pace in ("paced", "saturated")
+                (row["kind"], row["transport"], row["load"], row["idle"])
+                for row in result["stanzas"]
+            },
+            {
+                (kind, transport, load, idle)
+                for kind in proxies
+                for transport in ("TCP", "TLS")
+                for load in ("200/s", "400/s", "saturated")
                 for idle in (0, 10)
+                if load != "400/s" or (transport == "TCP" and not idle)
             },
         )
-        for row in result["stanzas"]:
+        self.assertEqual(
+            {(row["kind"], row["transport"], row["load"]) for row in result["web"]},
+            {
+                (kind, transport, load)
+                for kind in web
+                for transport in ("WebSocket", "WebSocket TLS", "BOSH", "BOSH TLS")
+                for load in ("100/s", "saturated")
+            },
+        )
+        self.assertEqual(
+            {(row["kind"], row["workers"]) for row in result["workers"]},
+            {
+                (kind, workers)
+                for kind in proxies
+                for workers in (1, 2, 4)
+                if HAS_WORKERS or kind == "HAProxy" or workers == 1
+            },
+        )
+        for row in result["stanzas"] + result["web"] + result["workers"]:
             self.assertGreater(row["stanzas"], 0)
             self.assertGreater(row["cost"]["least"], 0)
             self.assertLessEqual(row["cost"]["least"], row["cost"]["median"])
             self.assertLessEqual(row["cost"]["median"], row["cost"]["most"])
+        subjects = {f"{kind}, {way}" for kind in proxies for way in ("TCP", "TLS")}
         self.assertEqual(
             {(row["subject"], row["to"]) for row in result["memory"]},
             {(subject, 14) for subject in subjects},
@@ -82,13 +108,16 @@ class BenchTests(TestCase):
 
     async def test_ratios(self) -> None:
         """
-        Beside HAProxy each subject has its cost with and without a pace and idle sessions,
-        its memory, its logins and its delays, and there are ratios.
+        Beside HAProxy and nginx each subject has its cost with and without a pace and idle
+        sessions, for browsers and for several workers, its memory, its logins and its
+        delays, and there are ratios.
         """
         find("haproxy", "haproxy")
+        find("nginx", "nginx-light")
         _, result = await self.bench()
-        self.assertMeasured(result, {"HAProxy", "cmanager"})
-        self.assertTrue(all(row["ratio"] > 0 for row in result["stanzas"]))
+        self.assertMeasured(result, {"HAProxy", "cmanager"}, {"nginx", "cmanager"})
+        rows = result["stanzas"] + result["web"] + result["workers"]
+        self.assertTrue(all(row["ratio"] > 0 for row in rows))
         self.assertEqual(
             [(row["subject"], row["isResumed"], row["resumed"]) for row in result["logins"]],
             [
@@ -99,15 +128,17 @@ class BenchTests(TestCase):
                 ("handshakes alone, TLS", True, 1),
             ],
         )
-        for name in ("Python", "Twisted", "OpenSSL", "HAProxy", "kernel"):
+        for name in ("Python", "Twisted", "OpenSSL", "HAProxy", "nginx", "kernel"):
             self.assertTrue(result["versions"][name])
 
     async def test_alone(self) -> None:
         """
-        Where there is no HAProxy it says how to get it, and there are the same figures
-        without ratios.
+        Where there are no HAProxy and no nginx it says how to get them, and there are the
+        same figures without ratios.
         """
-        said, result = await self.bench("--without-haproxy")
+        said, result = await self.bench("--without-haproxy", "--without-nginx")
         self.assertIn("apt install haproxy", said)
-        self.assertMeasured(result, {"cmanager"})
-        self.assertEqual({row["ratio"] for row in result["stanzas"]}, {None})
+        self.assertIn("apt install nginx-light", said)
+        self.assertMeasured(result, {"cmanager"}, {"cmanager"})
+        rows = result["stanzas"] + result["web"] + result["workers"]
+        self.assertEqual({row["ratio"] for row in rows}, {None})
