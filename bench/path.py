@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+import os
 import re
 import socket
 import subprocess
@@ -272,7 +273,9 @@ def instructions(name: str, turns: int) -> int:
     """
     command = ["valgrind", "--tool=cachegrind", "--cache-sim=no", "--cachegrind-out-file=/dev/null"]
     command += [sys.executable, "-m", "bench.path", "--way", name, "--turns", str(turns)]
-    said = subprocess.run(command, check=True, capture_output=True, text=True)
+    # Which entries of a dictionary collide depends on it.
+    more = {**os.environ, "PYTHONHASHSEED": "1"}
+    said = subprocess.run(command, check=True, capture_output=True, text=True, env=more)
     found = re.search(r"I\s+refs:\s+([\d,]+)", said.stderr)
     assert found is not None, said.stderr
     return int(found.group(1).replace(",", ""))
