@@ -116,6 +116,12 @@ _NAME = _Profile(
 
 _known: dict[str, str] = {}
 
+known = _known.get
+"""
+Return what L{prepare} has lately returned for an address in its usual form, or
+L{None}.
+"""
+
 
 def prepare(jid: str) -> str:
     """
@@ -124,11 +130,6 @@ def prepare(jid: str) -> str:
 
     @raise StanzaError: C{jid-malformed}.
     """
-    known = _known.get(jid)
-    return _prepareUnknown(jid) if known is None else known
-
-
-def _prepareUnknown(jid: str) -> str:
     if not jid.isascii():
         return _prepareSlowly(jid)
     bare, slash, resource = jid.partition("/")
@@ -136,10 +137,10 @@ def _prepareUnknown(jid: str) -> str:
     if not _ASCII.fullmatch(lowered):
         return _prepareSlowly(jid)
     if len(jid) <= KNOWN_CHARACTERS:
-        if len(_known) >= KNOWN_ADDRESSES:
+        _known[jid] = lowered
+        if len(_known) > KNOWN_ADDRESSES:
             # Those that are in use are back at once.
             _known.clear()
-        _known[jid] = lowered
     return lowered
 
 

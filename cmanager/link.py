@@ -30,7 +30,7 @@ from cmanager.linkevents import (
     Unreadable,
 )
 from cmanager.linkstream import LinkStream
-from cmanager.memory import RouteMemory
+from cmanager.memory import REMEMBERED_BYTES, RouteMemory, abridged
 from cmanager.multiplex import MAX_UPWARD_BYTES, ClientHeader
 from cmanager.stanza import Stanza
 
@@ -53,6 +53,7 @@ class Link(LinkStream):
         """
         super().__init__(*arguments)
         self._memory = RouteMemory()
+        self._remember = self._memory.put
         self._pinned: set[str] = set()
         self._inputs |= {
             Routed: self._routed,
@@ -115,12 +116,14 @@ class Link(LinkStream):
         if not self.isReady:
             self._hub.metrics.increment("stanzas_lost_in_link")
             return
-        data = stanza.data
-        if len(data) > MAX_UPWARD_BYTES and self._isTooLarge(stanza):
-            return
-        funnel = self._funnel
+        data, attributes = stanza.data, stanza.attributes
+        if len(data) > REMEMBERED_BYTES:
+            if self._isTooLarge(stanza):
+                return
+            attributes = abridged(attributes)
+        funnel, remember = self._funnel, self._remember
         funnel.stanzas = number = funnel.stanzas + 1
-        self._memory.put(number, session.id, stanza)
+        remember((number, session.id, stanza.name, stanza.namespace, attributes))
         funnel.write(self._writer.route(session.wireID, number, data))
 
     def fail(self, session: Session | Ghost, stanza: Stanza) -> None:

@@ -7,11 +7,13 @@ What was sent on a link lately.  Layer 1.
 
 from __future__ import annotations
 
+from collections import deque
+
 from cmanager.stanza import Stanza
 
 REMEMBERED_ROUTES = 1024
 """
-A power of two: how many routes a route error can be matched with.
+How many routes a route error can be matched with.
 """
 
 REMEMBERED_BYTES = 4096
@@ -20,34 +22,24 @@ Of a larger stanza only what an error must repeat is remembered.
 """
 
 
+Sent = tuple[int, str, str, str, dict[str, str]]
+"""
+The id of a route and that of its stream; name, namespace and attributes of what was
+in it; never a body.
+"""
+
+
 class RouteMemory:
     """
-    What was routed lately, for the errors that may come back: a ring, because
-    most routes are never answered.
+    What was routed lately, for the errors that may come back.
+
+    @ivar put: Remember a L{Sent}, and forget one.
     """
 
     def __init__(self) -> None:
-        self._ring: list[tuple[int, str, str, str, dict[str, str]] | None]
-        self._ring = [None] * REMEMBERED_ROUTES
-
-    def put(self, routeID: int, streamID: str, stanza: Stanza) -> None:
-        """
-        Remember who sent what; never a body.
-        """
-        attributes = stanza.attributes
-        if len(stanza.data) > REMEMBERED_BYTES:
-            attributes = {
-                name: value
-                for name, value in attributes.items()
-                if name in ("id", "to", "type") and len(value) <= REMEMBERED_BYTES
-            }
-        self._ring[routeID & (REMEMBERED_ROUTES - 1)] = (
-            routeID,
-            streamID,
-            stanza.name,
-            stanza.namespace,
-            attributes,
-        )
+        self._sent: deque[Sent] = deque(maxlen=REMEMBERED_ROUTES)
+        # Called for each stanza, and hardly ever asked.
+        self.put = self._sent.append
 
     def get(self, routeID: str | None, streamID: str) -> Stanza | None:
         """
@@ -57,7 +49,18 @@ class RouteMemory:
             number = int(routeID or "", 16)
         except ValueError:
             return None
-        found = self._ring[number & (REMEMBERED_ROUTES - 1)]
-        if found is None or found[:2] != (number, streamID):
-            return None
-        return Stanza(found[2], found[3], found[4], b"")
+        for sent in reversed(self._sent):
+            if sent[:2] == (number, streamID):
+                return Stanza(*sent[2:], b"")
+        return None
+
+
+def abridged(attributes: dict[str, str]) -> dict[str, str]:
+    """
+    Return what is remembered of those of a large stanza.
+    """
+    return {
+        name: value
+        for name, value in attributes.items()
+        if name in ("id", "to", "type") and len(value) <= REMEMBERED_BYTES
+    }

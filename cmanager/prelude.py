@@ -52,18 +52,21 @@ class Prelude:
         self._login = Login(session, self)
         self._bindID: str | None = None
 
-    def stanzaReceived(self, stanza: Stanza) -> None:
+    def stanzaReceived(self, stanza: Stanza) -> bool:
         """
         A message, presence or iq from the client.
+
+        @return: It may go up like one of a client that is bound.
         """
         state = self._session.state
         host = self._session.host
         if state is State.BINDING:
-            self._whileBinding(stanza)
-        elif state is State.NEGOTIATING and host is not None:
+            return self._whileBinding(stanza)
+        if state is State.NEGOTIATING and host is not None:
             self._beforeLogin(stanza, host)
         else:
             self._session.end(StreamError("bad-format", reason="a stanza before a header"))
+        return False
 
     def routed(self, stanza: Stanza) -> bool:
         """
@@ -218,7 +221,7 @@ class Prelude:
 
     def _beforeLoginAnswered(self, stanza: Stanza) -> None:
         session = self._session
-        session.deliver(stanza)
+        session.stanzaDown(stanza)
         if session.state is State.NEGOTIATING and self._login.iqAnswered(stanza):
             session.stream.allow(session.hub.settings.stanzaBytes)
             self._countLogin()
@@ -240,14 +243,14 @@ class Prelude:
 
     # Binding.
 
-    def _whileBinding(self, stanza: Stanza) -> None:
+    def _whileBinding(self, stanza: Stanza) -> bool:
         attributes = stanza.attributes
         if attributes.get("type") == "set" and payload(stanza) == (NS_BIND, "bind"):
             self._bindID = attributes.get("id")
         elif self._bindID is None:
             self._session.end(StreamError("not-authorized", "Bind a resource first."))
-            return
-        self._session.stanzaUp(stanza)
+            return False
+        return True
 
     def _bindingAnswered(self, stanza: Stanza) -> None:
         session = self._session

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FULL", "HOST", "LINK", "Session", "State"]
 
-_OPENINGS = {"iq": b"<iq", "message": b"<message", "presence": b"<presence"}
+_NAME_ENDS = {name: len(name) + 1 for name in STANZA_NAMES}
 _BOUND = State.BOUND  # to look a member up costs as much as a call
 _EXPECTANT = (State.AWAITING_HEADER, State.AWAITING_RESTART)
 _OPEN = (State.NEGOTIATING, State.BINDING, State.BOUND)
@@ -94,19 +94,36 @@ class Session(Pinned):
 
     def stanzaReceived(self, stanza: Stanza) -> None:
         """
-        The client has sent an element.  The busiest of all inputs.
+        The client has sent an element.  The busiest of all inputs: what is a stanza, and
+        in order, goes up.
         """
-        opening = _OPENINGS.get(stanza.name)
+        end = _NAME_ENDS.get(stanza.name)
         if (
-            opening is None
+            end is None
             or stanza.namespace != NS_CLIENT
-            or not stanza.data.startswith(opening)  # prefixed: nobody sends that in earnest
+            or stanza.data[end] not in b" />"  # prefixed: nobody sends that in earnest
         ):
             self._otherReceived(stanza)
-        elif self.state is _BOUND:
-            self.stanzaUp(stanza)
-        elif self._prelude is not None:
-            self._prelude.stanzaReceived(stanza)
+            return
+        if self.state is not _BOUND and (
+            self._prelude is None or not self._prelude.stanzaReceived(stanza)
+        ):
+            return
+        self.heard = True
+        taken: Stanza | None
+        try:
+            taken = checked(stanza, self.lang)
+            if self.filters is not None:
+                taken = self.filters.upstream(taken)
+        except StanzaError as error:
+            self.refuse(stanza, error)
+            return
+        if taken is None:
+            self.hub.metrics.increment("stanzas_dropped", "filter")
+            return
+        if taken.name == "presence" and "to" not in taken.attributes:
+            self._isAvailable = "type" not in taken.attributes
+        self.goUp(taken)
 
     def streamClosed(self) -> None:
         """
@@ -300,35 +317,14 @@ class Session(Pinned):
         self.log.debug("client {peer} is {jid}", peer=self.stream.peer, jid=address)
         self.hub.sessionBound(self)
 
-    def stanzaUp(self, stanza: Stanza) -> None:
-        """
-        See that a client's stanza is in order, and send it on.
-        """
-        self.heard = True
-        taken: Stanza | None
-        try:
-            taken = checked(stanza, self.lang)
-            if self.filters is not None:
-                taken = self.filters.upstream(taken)
-        except StanzaError as error:
-            self.refuse(stanza, error)
-            return
-        if taken is None:
-            self.hub.metrics.increment("stanzas_dropped", "filter")
-            return
-        if taken.name == "presence" and "to" not in taken.attributes:
-            self._isAvailable = "type" not in taken.attributes
-        self.goUp(taken)
-
     def stanzaDown(self, stanza: Stanza) -> None:
         """
         Send a server's stanza on, unless it answers a question of our own.
         """
-        if stanza.name == "iq":
-            iqID = stanza.attributes.get("id")
-            if iqID is not None and iqID == self._auditID:
-                self.release(LINK)
-                return
+        auditID = self._auditID
+        if auditID is not None and stanza.name == "iq" and stanza.attributes.get("id") == auditID:
+            self.release(LINK)
+            return
         if self.filters is not None:
             try:
                 taken = self.filters.downstream(stanza)
@@ -339,12 +335,6 @@ class Session(Pinned):
                 self.hub.metrics.increment("stanzas_dropped", "filter")
                 return
             stanza = taken
-        self.deliver(stanza)
-
-    def deliver(self, stanza: Stanza) -> None:
-        """
-        Hand a stanza to the client's stream.
-        """
         if self.stream.deliver(stanza):
             self.hub.metrics.stanzasDown += 1
         elif self.state not in ENDED:

@@ -12,7 +12,7 @@ prepared here, and types are those of the RFCs, or the stanza does not go up.
 from __future__ import annotations
 
 from cmanager.errors import StanzaError
-from cmanager.jid import prepare
+from cmanager.jid import known, prepare
 from cmanager.multiplex import MAX_UPWARD_BYTES
 from cmanager.stanza import NS_CLIENT, Stanza, bounce
 
@@ -63,7 +63,7 @@ def checked(stanza: Stanza, lang: str | None) -> Stanza:
         raise StanzaError("bad-request", "modify")
     to = attributes.get("to")
     if to is not None:
-        prepared = prepare(to)
+        prepared = known(to) or prepare(to)
         if prepared != to:
             stanza = stanza.withAttributes({"to": prepared})
     if "from" in attributes:

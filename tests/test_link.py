@@ -15,6 +15,7 @@ from cmanager.configuration import Configuration, TLSOffer
 from cmanager.diagnosis import Step
 from cmanager.funnel import FLUSH_BYTES
 from cmanager.interfaces import ILink
+from cmanager.memory import REMEMBERED_BYTES
 from cmanager.multiplex import MAX_UPWARD_BYTES
 from cmanager.stanza import NS_CLIENT, Stanza
 from tests.linkdoubles import (
@@ -311,6 +312,20 @@ class DownstreamTests(LinkTestCase):
         self.assertEqual(
             (sent.name, sent.attributes, sent.data),  # type: ignore[attr-defined] # a stanza
             ("message", {"id": "m1", "to": "juliet@example.org"}, b""),
+        )
+
+    def test_largeRouteFailed(self) -> None:
+        """
+        Of a large stanza only what an error must repeat is known.
+        """
+        around = len(message(b"", id="m1", other="o").data)
+        for number, more in ((b"1", 0), (b"2", 1)):
+            body = b"x" * (REMEMBERED_BYTES - around + more)
+            self.link.route(self.session, message(body, id="m1", other="o"))
+            self.bench.send(self.routeError(number))
+        self.assertEqual(
+            [told[4].attributes for told in self.hub.told],  # type: ignore[attr-defined] # likewise
+            [{"id": "m1", "other": "o"}, {"id": "m1"}],
         )
 
     def test_unknownRouteFailed(self) -> None:
