@@ -5,7 +5,7 @@ DEMO = var/demo
 DEMO_PORTS = 5222,5223,5280,5443
 SOAK_CLIENTS = 5000
 
-.PHONY: help demo test lint bench bench-100k soak fuzz clean runtime tools
+.PHONY: help demo test lint bench bench-100k plot soak fuzz clean runtime tools
 
 help:
 	@echo "make demo    a connection manager with a server behind it, on this machine"
@@ -13,6 +13,7 @@ help:
 	@echo "make lint    the gates without the tests"
 	@echo "make bench   what it costs, beside HAProxy: five minutes; BENCH=--quick for one"
 	@echo "make bench-100k    a hundred thousand clients at once: a quarter of an hour"
+	@echo "make plot    draw in docs what that has measured"
 	@echo "make soak    $(SOAK_CLIENTS) clients at once over TLS; SOAK_CLIENTS=N for another number"
 	@echo "make fuzz    a million broken streams through both scanners; FUZZ='--inputs N --seed N'"
 	@echo "make clean   remove what was built and measured here; $(DEMO) stays"
@@ -34,6 +35,10 @@ bench: tools
 
 bench-100k: tools
 	@$(PYTHON_ENV)/python -m bench.many $(MANY)
+
+plot:
+	@sh requirements/install plot
+	@$(PYTHON_ENV)/python -m bench.plot $(PLOT)
 
 soak: tools
 	@$(PYTHON_ENV)/python -m bench.soak --clients $(SOAK_CLIENTS)
