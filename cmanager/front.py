@@ -27,7 +27,7 @@ from cmanager.crew import Crew
 from cmanager.errors import ConfigError
 from cmanager.framing import ENGINE
 from cmanager.logs import LogWriter
-from cmanager.process import RESERVED_FILES, Signals, raiseFileLimit
+from cmanager.process import RESERVED_FILES, Signals, easeCollector, raiseFileLimit
 from cmanager.schema import differences
 from cmanager.tls import CertificateStore
 
@@ -122,6 +122,7 @@ class Front(MultiService):
         around.reactor.callWhenRunning(self._signals.install)
         if around.welcome is not None:
             around.reactor.callWhenRunning(around.welcome)
+        around.reactor.callWhenRunning(easeCollector)
 
     def stopService(self) -> Deferred[None]:
         """

@@ -7,6 +7,7 @@ Tests for L{cmanager.front}.
 
 from __future__ import annotations
 
+import gc
 import io
 import os
 import signal
@@ -26,6 +27,7 @@ from cmanager.errors import ConfigError
 from cmanager.framing import ENGINE
 from cmanager.front import STOP_MARGIN, Front, Surroundings, isLive
 from cmanager.logs import LogWriter
+from cmanager.process import COLLECTOR_THRESHOLDS
 from cmanager.tls import CertificateStore
 from tests.etc import DOMAIN, Site
 
@@ -89,6 +91,8 @@ class FrontCase(SynchronousTestCase):
         self.addCleanup(globalLogPublisher.removeObserver, self.writer)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             self.addCleanup(signal.signal, number, signal.getsignal(number))
+        self.addCleanup(gc.set_threshold, *gc.get_threshold())
+        self.addCleanup(gc.unfreeze)
         self.reactor = FakeReactor()
         self.router = FakeRouter()
         self.failures: list[ConfigError] = []
@@ -208,6 +212,16 @@ class StartTests(FrontCase):
         self.lines()
         signal.raise_signal(signal.SIGHUP)
         self.assertIn("read again", self.lines()[-1])
+
+    def test_collector(self) -> None:
+        """
+        Once all runs, cycles are looked for less often.
+        """
+        front = self.front()
+        self.assertNotEqual(gc.get_threshold(), COLLECTOR_THRESHOLDS)
+        front.startService()
+        self.addCleanup(front.stopService)
+        self.assertEqual(gc.get_threshold(), COLLECTOR_THRESHOLDS)
 
     def test_behind(self) -> None:
         """

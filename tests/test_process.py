@@ -13,7 +13,7 @@ import signal
 from twisted.internet.error import ReactorNotRunning
 from twisted.trial.unittest import SynchronousTestCase
 
-from cmanager.process import Signals, raiseFileLimit
+from cmanager.process import COLLECTOR_THRESHOLDS, Signals, easeCollector, raiseFileLimit
 
 INFINITY = resource.RLIM_INFINITY
 
@@ -43,6 +43,35 @@ class FakeLimits:
         if limits[1] > self.limits[1] and not self.privileged:
             raise ValueError("not allowed to raise maximum limit")
         self.limits = limits
+
+
+class Collector:
+    """
+    Notes what it is asked.
+    """
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[object, ...]] = []
+
+    def __getattr__(self, name: str) -> object:
+        return lambda *arguments: self.asked.append((name, *arguments))
+
+
+class CollectorTests(SynchronousTestCase):
+    """
+    Python's collector of cycles.
+    """
+
+    def test_eased(self) -> None:
+        """
+        What can go goes, what is left is looked at never again, what comes not often.
+        """
+        collector = Collector()
+        easeCollector(collector)
+        self.assertEqual(
+            collector.asked,
+            [("collect",), ("freeze",), ("set_threshold", *COLLECTOR_THRESHOLDS)],
+        )
 
 
 class FileLimitTests(SynchronousTestCase):
