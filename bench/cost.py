@@ -19,6 +19,7 @@ import argparse
 import contextlib
 import os
 import resource
+import signal
 import sys
 import tempfile
 import time
@@ -116,8 +117,12 @@ class Streams:
         for stand in self.busy:
             stand.connect(options.sessions)
         # Nothing is measured yet that depends on what else runs.
-        with ThreadPoolExecutor(len(self.crowded)) as pool:
+        pool = ThreadPoolExecutor(len(self.crowded))
+        try:
             return list(pool.map(crowd, self.crowded))
+        finally:
+            # Who is interrupted does not wait: the others fail when their stands are stopped.
+            pool.shutdown(wait=False, cancel_futures=True)
 
     def stanzas(self) -> list[Row]:
         """
@@ -251,11 +256,16 @@ def standing(subjects: list[Subject], directory: Path) -> Iterator[list[Stand]]:
     Start stands; stop them at the end, however it comes.
     """
     stands = [Stand(subject, directory) for subject in subjects]
-    with ThreadPoolExecutor(STARTED_AT_ONCE) as pool:
+    try:
+        pool = ThreadPoolExecutor(STARTED_AT_ONCE)
         try:
             list(pool.map(Stand.start, stands))
-            yield stands
         finally:
+            # None may still be starting when it is stopped.
+            pool.shutdown(cancel_futures=True)
+        yield stands
+    finally:
+        with ThreadPoolExecutor(STARTED_AT_ONCE) as pool:
             list(pool.map(Stand.stop, stands))
 
 
@@ -383,6 +393,8 @@ def main(arguments: list[str]) -> int:
     """
     options = parse(arguments)
     raiseFileLimit()
+    # A stop from elsewhere is Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     missing = [
         MISSING.format(name=name, package=package)
         for name, package, program in (
@@ -398,6 +410,9 @@ def main(arguments: list[str]) -> int:
     except BenchError as error:
         print(f"FAILED: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
     table = text(result) + "".join(f"\n{line}\n" for line in missing)
     print(table, end="")
     for path in write(options.results, "bench", result, table):

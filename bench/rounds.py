@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator, Mapping, Sequence
+from statistics import median
 from typing import Any
 
 from attrs import frozen
@@ -106,9 +107,9 @@ def costs(found: Results, sessions: int) -> list[Row]:
                 for key in ("busiest", "clients", "far", "machine", "burst")
             },
             "isLimited": any(max(r["clients"], r["far"]) > BUSY_LIMIT for r in results),
-            "isMachineLimited": any(r["machine"] > BUSY_LIMIT for r in results),
+            "isMachineLimited": median(r["machine"] for r in results) > BUSY_LIMIT,
             "stanzas": sum(r["count"] for r in results),
-            "isBehind": any(r["late"] or r["rate"] < load.rate * KEPT for r in results),
+            "isBehind": median(r["rate"] for r in results) < load.rate * KEPT,
         }
         for (stand, load), results in found.items()
     ]
