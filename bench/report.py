@@ -23,6 +23,8 @@ Times the same subject's own without idle sessions.
 MEMORY_BARS = {"TCP": 3.0, "TLS": 20.0}
 LOGIN_BAR = 0.6
 
+SATURATED = "saturated"
+
 Row = dict[str, Any]
 
 
@@ -96,28 +98,27 @@ def _range(values: Row, form: str = ".1f") -> str:
 
 
 def _stanzas(result: Row) -> list[str]:
+    rows = result["stanzas"]
     return [
         f"CPU for a stanza in and out, 200 bytes, {result['options']['sessions']} busy sessions",
         _costHead("x HAProxy", "idle", "x no idle"),
-        *(
-            _cost(row, f"{row['idle']:>9} {_figure(row['idle ratio'])}")
-            for row in result["stanzas"]
-        ),
+        *(_cost(row, f"{row['idle']:9} {_figure(row['idle ratio'])}", True) for row in rows),
     ]
 
 
 def _web(result: Row) -> list[str]:
+    rows = result["web"]
     return [
-        f"The same for clients in browsers, {result['options']['sessions']} busy sessions",
+        f"CPU for a stanza in and out by clients in browsers, {rows[0]['sessions']} busy sessions",
         _costHead("x nginx"),
-        *(_cost(row) for row in result["web"]),
+        *map(_cost, rows),
     ]
 
 
 def _workers(result: Row) -> list[str]:
     rows = result["workers"]
     return [
-        f"The same with several workers, {rows[0]['sessions']} busy sessions",
+        f"CPU for a stanza in and out with several workers, {rows[0]['sessions']} busy sessions",
         _costHead("x HAProxy", "workers", "busiest"),
         *(_cost(row, f"{row['workers']:9} {row['busiest']['median']:9.0%}") for row in rows),
     ]
@@ -140,7 +141,7 @@ def _cost(row: Row, more: str = "", hasBar: bool = False) -> str:
         notes.append(verdict(row["idle ratio"], IDLE_BAR))
     if row["isLimited"]:
         notes.append("clients or far end may be the limit")
-    if row["isMachineLimited"]:
+    if row["isMachineLimited"] and row["load"] == SATURATED:
         notes.append("the machine is the limit")
     if row["isBehind"]:
         notes.append("could not keep the pace")
@@ -212,11 +213,11 @@ def _delays(result: Row) -> list[str]:
 
 _TABLES = {
     "stanzas": _stanzas,
-    "web": _web,
-    "workers": _workers,
     "memory": _memory,
     "logins": _logins,
     "delays": _delays,
+    "workers": _workers,
+    "web": _web,
 }
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from attrs import frozen
 
-from bench.report import Row, spread
+from bench.report import SATURATED, Row, spread
 from bench.subjects import Stand, Way
 
 WARM_SHARE = 0.5
@@ -45,7 +45,7 @@ class Load:
         """
         As the table says it.
         """
-        return "saturated" if self.window else f"{self.rate:.0f}/s"
+        return SATURATED if self.window else f"{self.rate:.0f}/s"
 
 
 Results = dict[tuple[Stand, Load], list[dict[str, Any]]]
