@@ -773,6 +773,7 @@ scannerNew(PyTypeObject *type, PyObject *arguments, PyObject *keywords)
     self = (Scanner *)type->tp_alloc(type, 0);
     if (self == NULL)
         return NULL;
+    self->state = state;
     self->level = (Byte)level;
     self->limit = limit > 0 ? limit : 0;
     self->maxDepth = maxDepth;
@@ -1022,7 +1023,6 @@ execute(PyObject *module)
     state->scopeFor = take(slices, "scopeFor");
     state->textOf = take(profile, "textOf");
     state->content = take(stanza, "CONTENT_NAMESPACES");
-    state->stanzaNames = take(stanza, "STANZA_NAMES");
     /* The very object, which is quick to compare. */
     state->clientURI = take(stanza, "NS_CLIENT");
     state->route = PyBytes_FromString(ROUTE);
@@ -1059,7 +1059,6 @@ traverse(PyObject *module, visitproc visit, void *arg)
     Py_VISIT(state->scopeFor);
     Py_VISIT(state->textOf);
     Py_VISIT(state->content);
-    Py_VISIT(state->stanzaNames);
     return 0;
 }
 
@@ -1079,7 +1078,6 @@ clear(PyObject *module)
     Py_CLEAR(state->scopeFor);
     Py_CLEAR(state->textOf);
     Py_CLEAR(state->content);
-    Py_CLEAR(state->stanzaNames);
     Py_CLEAR(state->clientURI);
     Py_CLEAR(state->xmlURI);
     Py_CLEAR(state->route);

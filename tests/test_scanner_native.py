@@ -201,6 +201,20 @@ class DifferentialTests(NativeCase):
                         for pieces in ((stream,), split(chance, stream), tuple(bytewise(stream))):
                             self.compare(Trial(level, 1 << 20, {"strict": False}, pieces))
 
+    def test_everyByte(self) -> None:
+        """
+        Each byte means the same wherever it stands among sixteen that are looked at
+        together, in text and in a value, at the end of what has come and before it.
+        """
+        for byte in range(256):
+            for before in (0, 1, 7, 8, 15, 16, 17):
+                run = b"x" * before + bytes((byte,))
+                for rest in (b"", b"y" * 15):
+                    for form in (b"<s><a>%s</a>", b"<s><a b='%s'/>"):
+                        data = form % (run + rest)
+                        for pieces in ((data,), (data[: data.index(run) + before + 1], rest)):
+                            self.compare(Trial(1, 1000, {}, pieces))
+
     def test_names(self) -> None:
         """
         The same characters begin names and go on with them.

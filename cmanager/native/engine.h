@@ -40,6 +40,7 @@ enum {
 };
 
 #define COMMON_NAMES 12 /* Names that are met all the time: their strings are made once. */
+#define STANZA_NAMES 3  /* The first of these, of which each is the name of a stanza. */
 extern const char *const COMMON[COMMON_NAMES];
 
 /* A class with __slots__, and where its objects have what. */
@@ -61,7 +62,7 @@ typedef struct {
     PyObject *streamError, *localError;
     PyObject *otherEngine; /* cmanager.scanner.Scanner */
     PyObject *slicerFor, *scopeFor, *textOf;
-    PyObject *content, *stanzaNames; /* CONTENT_NAMESPACES, STANZA_NAMES */
+    PyObject *content; /* CONTENT_NAMESPACES */
     PyObject *clientURI, *xmlURI;
     PyObject *route; /* Its name, as bytes. */
     PyObject *common[COMMON_NAMES];
@@ -126,6 +127,7 @@ typedef struct {
 
 typedef struct {
     PyObject_HEAD
+    State *state;        /* The module's. */
     Py_ssize_t limit;
     PyObject *completed; /* A list, or NULL for none. */
     PyObject *slicer;    /* Makes the rare stanzas; shared by all scanners that are alike. */
@@ -148,7 +150,7 @@ typedef struct {
 static inline State *
 stateOf(Scanner *self)
 {
-    return PyType_GetModuleState(Py_TYPE(self));
+    return self->state;
 }
 
 /* Where stanzas stand. */

@@ -13,8 +13,8 @@
 /* ==== Strings ==== */
 
 const char *const COMMON[COMMON_NAMES] = {
-    "to",     "from",     "id",    "type",     "xml:lang", "message",
-    "iq",     "presence", "route", "streamid", "version",  "stream",
+    "iq",   "message",  "presence", "to",       "from",    "id",
+    "type", "xml:lang", "route",    "streamid", "version", "stream",
 };
 
 PyObject *
@@ -27,7 +27,8 @@ PyObject *
 named(State *state, const Byte *p, Py_ssize_t length)
 {
     for (size_t i = 0; i < COMMON_NAMES; i++)
-        if (COMMON[i][0] == (char)*p && equals(p, length, COMMON[i]))
+        if (COMMON[i][0] == (char)*p && strncmp(COMMON[i], (const char *)p, (size_t)length) == 0
+            && COMMON[i][length] == 0)
             return Py_NewRef(state->common[i]);
     return decoded(p, length);
 }

@@ -324,10 +324,9 @@ choose(Scanner *self, const Work *work, Manner *manner)
         return isContent;
     manner->isUndeclared = self->level == 0 && PyUnicode_GET_LENGTH(work->uri) == 0;
     if (!self->isStrict) {
-        int isStanza = PySequence_Contains(state->stanzaNames, work->name);
-        if (isStanza < 0)
-            return -1;
-        manner->mayDrop = isStanza || PyUnicode_GET_LENGTH(work->uri) == 0;
+        manner->mayDrop = PyUnicode_GET_LENGTH(work->uri) == 0;
+        for (int i = 0; i < STANZA_NAMES; i++)
+            manner->mayDrop |= work->name == state->common[i];
     }
     if (manner->mayDrop || isInherited || PyUnicode_Compare(work->uri, inherited) == 0)
         manner->uri = state->clientURI;

@@ -210,6 +210,51 @@ readName(const Byte **at, const Byte *end, Py_ssize_t *prefix, int isRaw)
     }
 }
 
+#if defined(__GNUC__) && defined(__ORDER_LITTLE_ENDIAN__) \
+    && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+#define LANES 16
+typedef signed char Lanes __attribute__((vector_size(LANES)));
+
+/*
+ * Return the first byte that may not be of a class, TEXT or VALUE; or one with fewer than LANES
+ * bytes behind it.
+ */
+static inline const Byte *
+leap(const Byte *p, const Byte *end, int class)
+{
+    for (; end - p >= LANES; p += LANES) {
+        Lanes lanes, odd;
+        uint64_t halves[2];
+        memcpy(&lanes, p, LANES);
+        /* Control characters, and, being negative, what is not ASCII; "<" and ">" */
+        odd = (lanes < 0x20) | ((lanes | 2) == '>');
+        if (class == TEXT)
+            odd |= (lanes == '&') | (lanes == ']');
+        else /* both quotes, "&" and, for nothing, "#" */
+            odd |= (lanes | 5) == '\'';
+        memcpy(halves, &odd, LANES);
+        if (halves[0] != 0)
+            return p + __builtin_ctzll(halves[0]) / 8;
+        if (halves[1] != 0)
+            return p + 8 + __builtin_ctzll(halves[1]) / 8;
+    }
+    return p;
+}
+#else
+#define leap(p, end, class) (p)
+#endif
+
+/* Return the first byte that is not of a class, TEXT or VALUE, or the end. */
+static inline const Byte *
+skip(const Byte *p, const Byte *end, int class)
+{
+    for (;; p++) {
+        p = leap(p, end, class);
+        if (p == end || !is(*p, class))
+            return p;
+    }
+}
+
 /* Pass over a character that means nothing where it stands. */
 static Verdict
 readCharacter(const Byte **at, const Byte *end)
@@ -302,8 +347,7 @@ readText(const Byte **at, const Byte *end, char *isCanonical)
     const Byte *p = *at;
     Verdict verdict = WHOLE;
     for (;;) {
-        while (p < end && is(*p, TEXT))
-            p++;
+        p = skip(p, end, TEXT);
         *at = p;
         if (p == end)
             return PART;
@@ -466,8 +510,7 @@ readValue(const Byte **at, const Byte *end, Byte quote, Attribute *attribute, ch
     attribute->isPlain = attribute->isASCII = 1;
     attribute->hasReference = 0;
     for (;;) {
-        while (p < end && is(*p, VALUE))
-            p++;
+        p = skip(p, end, VALUE);
         *at = p;
         if (p == end)
             return PART;
