@@ -261,8 +261,14 @@ class Index:
         """
         Return the certificate that stands for C{name}.
         """
+        if name.startswith("*"):
+            return None
+        # As clients mostly write it.
+        exact = self._names.get(name)
+        if exact is not None:
+            return exact
         domain = normalised(name)
-        if domain is None or domain.startswith("*"):
+        if domain is None:
             return None
         exact = self._names.get(domain)
         if exact is not None:
