@@ -34,6 +34,7 @@ one session from another at the server.
 """
 
 _ALPHABET = string.ascii_letters + string.digits
+_STREAM_IDS = len(_ALPHABET) ** STREAM_ID_CHARACTERS
 _WORST_HASH = -(2**31)
 
 
@@ -41,6 +42,9 @@ class State(Enum):
     """
     Where a session is; see C{docs/session.rst}.
     """
+
+    # There is one object of each; the one of Enum is a call more whenever one is counted.
+    __hash__ = object.__hash__
 
     AWAITING_HEADER = "awaiting-header"
     WAITING = "waiting"
@@ -50,6 +54,17 @@ class State(Enum):
     BOUND = "bound"
     CLOSING = "closing"
     CLOSED = "closed"
+
+
+def _written(number: int) -> str:
+    """
+    Return a number below C{_STREAM_IDS} in characters of the alphabet, always as many.
+    """
+    characters = []
+    for _ in range(STREAM_ID_CHARACTERS):
+        number, digit = divmod(number, len(_ALPHABET))
+        characters.append(_ALPHABET[digit])
+    return "".join(characters)
 
 
 def javaHash(text: str) -> int:
@@ -145,7 +160,7 @@ class Table:
         Return an unguessable id that no session has.
         """
         while True:
-            made = "".join(secrets.choice(_ALPHABET) for _ in range(STREAM_ID_CHARACTERS))
+            made = _written(secrets.randbelow(_STREAM_IDS))
             if self.isUsable(made):
                 return StreamID(made)
 
