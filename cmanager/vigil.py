@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from cmanager.wheel import Timer
+
 if TYPE_CHECKING:
     from cmanager.settings import ClientSettings
-    from cmanager.wheel import Timer, Wheel
+    from cmanager.wheel import Wheel
 
 
 class Watched(Protocol):
@@ -36,9 +38,9 @@ class Watched(Protocol):
         """
 
 
-class Vigil:
+class Vigil(Timer):
     """
-    One timer for whatever is due next.  What happens in between only writes down
+    A timer for whatever is due next.  What happens in between only writes down
     when, and the timer, once it goes off, finds that it came too early.
 
     @param keepalive: Seconds without anything sent; 0 for ever.
@@ -50,9 +52,7 @@ class Vigil:
         "_keepalive",
         "_loginDue",
         "_settings",
-        "_timer",
         "_watched",
-        "_wheel",
         "readAt",
         "wroteAt",
     )
@@ -60,48 +60,48 @@ class Vigil:
     def __init__(
         self, wheel: Wheel, settings: ClientSettings, watched: Watched, keepalive: float
     ) -> None:
-        self._wheel = wheel
         self._settings = settings
-        self._watched = watched
+        self._watched: Watched | None = watched
         self._keepalive = keepalive
         now = wheel.now()
         self.readAt = now
         self.wroteAt = now
         self._loginDue: float | None = now + settings.loginTimeout
-        self._timer: Timer | None = None
-        self._schedule(now)
+        super().__init__(wheel, self._next())
 
     def stop(self) -> None:
         """
         Watch no more.
         """
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self.cancel()
+        self._watched = None
 
-    def _schedule(self, now: float) -> None:
+    def _next(self) -> float:
         settings = self._settings
         due = self.readAt + settings.idleTimeout
         if self._keepalive:
             due = min(due, self.wroteAt + self._keepalive)
         if self._loginDue is not None:
             due = min(due, self._loginDue)
-        self._timer = self._wheel.schedule(max(due - now, 0), self._timeOut)
+        return due
 
-    def _timeOut(self) -> None:
-        now = self._wheel.now()
-        settings = self._settings
-        if self._loginDue is not None and now >= self._loginDue:
+    def fire(self) -> None:
+        """
+        See L{Timer.fire}.
+        """
+        now = self.wheel.now()
+        if self._watched is not None and self._loginDue is not None and now >= self._loginDue:
             self._loginDue = None
             self._watched.idle("login")
-        if self._timer is not None:
+        if self._watched is not None:
             if not self._watched.isListening:
                 self.readAt = now
-            elif now >= self.readAt + settings.idleTimeout:
+            elif now >= self.readAt + self._settings.idleTimeout:
                 self.readAt = now
                 self._watched.idle("idle")
-        if self._timer is not None:
-            if self._keepalive and now >= self.wroteAt + self._keepalive:
-                self.wroteAt = now
-                self._watched.keepAlive()
-            self._schedule(now)
+        if self._watched is not None and self._keepalive and now >= self.wroteAt + self._keepalive:
+            self.wroteAt = now
+            self._watched.keepAlive()
+        if self._watched is not None:
+            self.due = self._next()
+            self.wheel.insert(self)

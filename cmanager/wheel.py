@@ -12,43 +12,45 @@ due in; putting it off writes a number.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 from twisted.logger import Logger
 
 SLOTS = 512
+NOWHERE = -1
 
 
-class Timer:
+class Timer(ABC):
     """
-    One time-out.  Made by L{Wheel.schedule}.
+    One time-out.
 
     @ivar due: When it is to go off, on the wheel's clock.
     """
 
-    __slots__ = ("_callback", "_slot", "_wheel", "due")
+    __slots__ = ("due", "slot", "wheel")
 
-    def __init__(self, wheel: Wheel, due: float, callback: Callable[[], object]) -> None:
-        self._wheel = wheel
-        self._callback: Callable[[], object] | None = callback
-        self._slot = -1
+    def __init__(self, wheel: Wheel, due: float) -> None:
+        self.wheel = wheel
+        self.slot = NOWHERE
         self.due = due
+        wheel.insert(self)
 
     @property
     def active(self) -> bool:
         """
         It has neither gone off nor been cancelled.
         """
-        return self._callback is not None
+        return self.slot != NOWHERE
 
     def reset(self, seconds: float) -> None:
         """
         Let it go off so many seconds from now instead, sooner or later.  No effect on
         one that is not L{active}.
         """
-        if self._callback is None:
+        if self.slot == NOWHERE:
             return
-        wheel = self._wheel
+        wheel = self.wheel
         due = wheel.now() + seconds
         if due >= self.due:
             # It stays where it is and moves on when its slot comes round.
@@ -62,17 +64,32 @@ class Timer:
         """
         Let it never go off.  May be called again, and afterwards.
         """
-        if self._callback is not None:
-            self._callback = None
-            self._wheel.remove(self)
+        if self.slot != NOWHERE:
+            self.wheel.remove(self)
+
+    @abstractmethod
+    def fire(self) -> None:
+        """
+        For the wheel: it is due, and no longer L{active}.
+        """
+
+
+class Call(Timer):
+    """
+    One that calls a function.
+    """
+
+    __slots__ = ("_callback",)
+
+    def __init__(self, wheel: Wheel, due: float, callback: Callable[[], object]) -> None:
+        super().__init__(wheel, due)
+        self._callback = callback
 
     def fire(self) -> None:
         """
-        For the wheel: it is due.
+        See L{Timer.fire}.
         """
-        callback, self._callback = self._callback, None
-        if callback is not None:
-            callback()
+        self._callback()
 
 
 class Wheel:
@@ -102,9 +119,7 @@ class Wheel:
         """
         Call C{callback} in so many seconds.  Its exceptions are logged.
         """
-        timer = Timer(self, self.now() + seconds, callback)
-        self.insert(timer)
-        return timer
+        return Call(self, self.now() + seconds, callback)
 
     def tick(self) -> None:
         """
@@ -124,7 +139,7 @@ class Wheel:
         for timer in [timer for timer in slot if timer.due <= now]:
             if timer.due > now or not timer.active:
                 continue
-            slot.discard(timer)
+            self.remove(timer)
             try:
                 timer.fire()
             except Exception:  # noqa: BLE001 - one bad callback must not stop all time-outs
@@ -149,11 +164,12 @@ class Wheel:
         For timers: put into the slot of its time.
         """
         index = self._positionOf(timer) % SLOTS
-        timer._slot = index
+        timer.slot = index
         self._slots[index].add(timer)
 
     def remove(self, timer: Timer) -> None:
         """
         For timers: take out again.
         """
-        self._slots[timer._slot].discard(timer)
+        self._slots[timer.slot].discard(timer)
+        timer.slot = NOWHERE
