@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from cmanager.outbox import Outbox
-from cmanager.records import Records
+from cmanager.records import Records, recordsOn
 from cmanager.sinks import sinkFor
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from cmanager.router import Router
     from cmanager.settings import ListenerSettings
+    from cmanager.tls import ServerTLS
 
 LOCAL_PEER = "127.0.0.1"
 """
@@ -53,6 +54,7 @@ class Arrival:
     @ivar outbox: What it has been sent, on its way; through C{records} where there are
         any.  L{None}: nothing has been sent.
     @ivar rest: What it has sent to the stream, decrypted.
+    @ivar tls: Makes the C{records} of a client whose TLS begins with the stream.
     """
 
     address: str | None = None
@@ -61,6 +63,7 @@ class Arrival:
     isCounted: bool = False
     outbox: Outbox | None = None
     rest: bytes = b""
+    tls: ServerTLS | None = None
 
     @property
     def secure(self) -> bool:
@@ -69,7 +72,15 @@ class Arrival:
         """
         if self.isSecureOutside is not None:
             return self.isSecureOutside
-        return self.records is not None
+        return self.records is not None or self.tls is not None
+
+    def begun(self, transport: ITransport) -> Arrival:
+        """
+        Begin L{tls}, if there is any, over C{transport}.
+        """
+        if self.tls is None:
+            return self
+        return evolve(self, tls=None, records=recordsOn(transport, self.tls))
 
     def outboxFor(
         self, transport: ITransport, writable: Callable[[], object], limit: int
@@ -106,3 +117,9 @@ class Arrival:
         elif records is None:
             transport.write(farewell)
         transport.loseConnection()
+
+
+UNKNOWN = Arrival()
+"""
+Nothing is known.
+"""

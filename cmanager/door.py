@@ -23,8 +23,9 @@ from cmanager.limits import Refused, peerAddress
 from cmanager.outbox import Outbox
 from cmanager.preface import Preface
 from cmanager.proxied import Networks
-from cmanager.records import Records
+from cmanager.records import Records, recordsOn
 from cmanager.tls import XMPP_CLIENT, ServerTLS
+from cmanager.transport import SocketTransport
 from cmanager.wheel import Timer
 
 HTTP_1_1 = b"http/1.1"
@@ -130,6 +131,8 @@ class Door(Protocol):
             self._preface = Preface()
         else:
             self._refuse("untrusted-proxy", "it is in none of the networks of listener.trusted")
+        if isinstance(transport, SocketTransport):
+            transport.offer(self._offered)
 
     def _count(self) -> None:
         address = self._address
@@ -155,46 +158,70 @@ class Door(Protocol):
             if self._amount > MAX_BYTES:
                 self._refuse("first-byte", f"{MAX_BYTES} bytes, and none that says what it speaks")
             elif self._preface is not None:
-                self._readPreface(self._preface, data)
+                rest = self._readPreface(self._preface, data)
+                if rest:
+                    self._behindPreface(rest)
             else:
                 self._read(data)
 
-    def _readPreface(self, preface: Preface, data: bytes) -> None:
+    def _offered(self, data: bytes) -> int:
+        """
+        Bytes from the client, or its proxy, that whoever comes next had better read for
+        itself: TLS does so.
+
+        @return: How many are taken.
+        """
+        if self._isEnding:
+            return len(data)
+        if self._preface is not None:
+            return len(data) - len(self._readPreface(self._preface, data))
+        if self._ways.tls is not None and data[0] == _HANDSHAKE:
+            self._startTLS(self._ways.tls)
+            return 0
+        self.dataReceived(data)
+        return len(data)
+
+    def _readPreface(self, preface: Preface, data: bytes) -> bytes:
+        """
+        @return: What stands behind it.
+        """
         try:
             said = preface.feed(data)
         except PrefaceError as error:
             self._refuse("proxy-protocol", str(error))
-            return
+            return b""
         if said is None:
-            return
+            return b""
         self._preface = None
         self._address = said.address or self._address
         self._isSecureOutside = True if said.secure else None
         self._count()
-        if self._isEnding:
-            return
-        if self._ways.isOne:
+        if self._ways.isOne and not self._isEnding:
             self._choose(XMPP_CLIENT, b"")
-        if not said.rest:
-            return
+        return said.rest
+
+    def _behindPreface(self, data: bytes) -> None:
         if self._inner is not None:
-            self._inner.dataReceived(said.rest)
-        else:
-            self._read(said.rest)
+            self._inner.dataReceived(data)
+        elif not self._isEnding:
+            self._read(data)
 
     def _read(self, data: bytes) -> None:
         ways = self._ways
         if self._records is not None:
             self._decrypt(self._records, data)
         elif ways.tls is not None and data[0] == _HANDSHAKE:
-            records = self._records = Records(ways.tls.serverConnectionForTLS(None))
-            limit = self._origin.hub.settings.queueBytes
-            self._outbox = Arrival(records=records).outboxFor(self.transport, self._flush, limit)
-            self._decrypt(records, data)
+            self._decrypt(self._startTLS(ways.tls), data)
         elif ways.isClear:
             self._choose(b"", data)
         else:
             self._refuse("first-byte", f"it does not begin with TLS, but with 0x{data[0]:02x}")
+
+    def _startTLS(self, tls: ServerTLS) -> Records:
+        records = self._records = recordsOn(self.transport, tls)
+        limit = self._origin.hub.settings.queueBytes
+        self._outbox = Arrival(records=records).outboxFor(self.transport, self._flush, limit)
+        return records
 
     def _flush(self) -> None:
         if self._outbox is not None:
@@ -254,6 +281,8 @@ class Door(Protocol):
             self._origin.hub.table.removeStranger()
 
     def _connect(self, inner: IProtocol) -> None:
+        if isinstance(self.transport, SocketTransport):
+            self.transport.offer(None)
         self._inner = inner
         inner.makeConnection(self.transport)
 

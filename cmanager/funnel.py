@@ -19,6 +19,7 @@ from zope.interface import implementer
 from cmanager import diagnosis
 from cmanager.errors import LinkError
 from cmanager.sinks import SocketSink, socketOf
+from cmanager.turn import Turn
 
 FLUSH_BYTES = 65536
 """
@@ -49,6 +50,7 @@ class Funnel:
     def __init__(
         self,
         clock: Any,  # IReactorTime
+        turn: Turn,
         *,
         stalledAfter: float,
         pause: Callable[[], None],
@@ -58,6 +60,7 @@ class Funnel:
     ) -> None:
         self.stanzas = 0
         self._clock = clock
+        self._turn = turn
         self._stalledAfter = stalledAfter
         self._pause = pause
         self._resume = resume
@@ -68,7 +71,7 @@ class Funnel:
         self._rest: bytes | memoryview = b""  # handed over, and not taken by the sink yet
         self._parts: list[bytes] = []
         self._size = 0
-        self._turn: Any = None  # IDelayedCall
+        self._isTurning = False  # it is flushed at the end of the turn
         self._watch: Any = None  # IDelayedCall
         self._isBusy = False
         self._busySince = 0.0
@@ -114,10 +117,9 @@ class Funnel:
         @param isGone: There is no connection any more: a transport that once had TLS
             cannot even be told that there is no producer.
         """
-        for timer in (self._turn, self._watch):
-            if timer is not None and timer.active():
-                timer.cancel()
-        self._turn = self._watch = None
+        if self._watch is not None and self._watch.active():
+            self._watch.cancel()
+        self._watch = None
         self._parts = []
         self._rest = b""
         self._size = 0
@@ -142,8 +144,9 @@ class Funnel:
                 self._pause()
         elif size >= FLUSH_BYTES:
             self.flush()
-        elif self._turn is None:
-            self._turn = self._clock.callLater(0, self._turned)
+        elif not self._isTurning:
+            self._isTurning = True
+            self._turn.atEnd(self._turned)
 
     def flush(self) -> None:
         """
@@ -196,7 +199,7 @@ class Funnel:
         self._taken = self.stanzas
 
     def _turned(self) -> None:
-        self._turn = None
+        self._isTurning = False
         self.flush()
 
     def pauseProducing(self) -> None:

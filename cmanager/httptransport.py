@@ -27,7 +27,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from cmanager.arrival import LOCAL_PEER, Arrival, Origin
+from cmanager.arrival import LOCAL_PEER, UNKNOWN, Arrival, Origin
 from cmanager.errors import LocalError
 from cmanager.intake import Intake, Pause
 from cmanager.limits import TokenBucket, peerAddress
@@ -146,12 +146,13 @@ class HTTPTransport(Protocol):
         """
         if self._isOver:
             return
-        self._intake.received(len(data))
         records = self._arrival.records
         if records is None:
+            self._intake.received(len(data))
             self._read(data, None)
             return
         plain = records.receive(data)
+        self._intake.received(records.amount)
         self._outbox.flush()
         if self._outbox.isStuck:
             self.log.info("client {peer} makes TLS answer and does not read", peer=self._peer)
@@ -362,7 +363,7 @@ class HTTPTransport(Protocol):
         self._setTimer(None)
         if not self._isOver:
             self._stop()
-        self._arrival = Arrival()
+        self._arrival = UNKNOWN
         self._outbox.forget()
         channel, self._channel = self._channel, None
         self._producer = None
@@ -396,6 +397,6 @@ class HTTPTransport(Protocol):
         if wasPaused:
             self.transport.resumeProducing()
         arrival = evolve(self._arrival, address=address, isSecureOutside=isSecureOutside)
-        self._arrival = Arrival()
+        self._arrival = UNKNOWN
         self._enter(make(arrival))
         return True

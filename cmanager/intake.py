@@ -41,7 +41,7 @@ class Source(Protocol):
 
 
 # The rate is about what is yet to be read; what has been read need not wait for it.
-_HOLDING = Pause.SESSION | Pause.DELAY
+HOLDING = (Pause.SESSION | Pause.DELAY).value
 
 
 class Intake(Generic[EventT]):
@@ -111,10 +111,19 @@ class Intake(Generic[EventT]):
         """
         Dispatch C{events} after those that wait.
         """
-        if self._events is None:
-            self._events = deque(events)
-        else:
+        if self._events is not None:
             self._events.extend(events)
+        elif len(events) == 1 and not self._isBusy and not self._paused & HOLDING:
+            # As it mostly is: nothing waits, and nothing need be kept.
+            self._isBusy = True
+            try:
+                self._dispatch(events[0])
+            finally:
+                self._isBusy = False
+            if self._events is None:
+                return
+        else:
+            self._events = deque(events)
         self._process()
 
     def clear(self) -> Sequence[EventT]:
@@ -129,7 +138,7 @@ class Intake(Generic[EventT]):
             return
         self._isBusy = True
         try:
-            while self._events and not self._paused & _HOLDING:
+            while self._events and not self._paused & HOLDING:
                 self._dispatch(self._events.popleft())
         finally:
             self._isBusy = False

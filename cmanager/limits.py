@@ -61,9 +61,15 @@ class TokenBucket:
 
         @return: Seconds until the bucket is no longer overdrawn; 0 if it is not.
         """
-        self._refill()
-        self._tokens -= amount
-        return 0.0 if self._tokens >= 0 else -self._tokens / self._rate
+        # As often as anything is read; hence no call more than needed.
+        now = self._now()
+        seconds = now - self._at
+        self._at = now
+        tokens = self._tokens + seconds * self._rate if seconds > 0 else self._tokens
+        if tokens > self._burst:  # noqa: PLR1730 # min() is a call
+            tokens = self._burst
+        self._tokens = tokens = tokens - amount
+        return 0.0 if tokens >= 0 else -tokens / self._rate
 
     def tryTake(self, amount: float = 1) -> bool:
         """
@@ -376,4 +382,6 @@ def peerAddress(address: object) -> str | None:
         return None
     parsed = ip_address(host.partition("%")[0])
     mapped = parsed.ipv4_mapped if isinstance(parsed, IPv6Address) else None
-    return str(mapped or parsed)
+    literal = str(mapped or parsed)
+    # There may be a hundred thousand of these.
+    return host if host == literal else literal

@@ -156,6 +156,7 @@ class LinkStream(Protocol, ABC):
         self._reader = LinkReader(settings.stanzaBytes)
         self._funnel = Funnel(
             clock,
+            owner.hub.turn,
             stalledAfter=settings.stalledAfter,
             pause=self._pause,
             resume=self._resume,

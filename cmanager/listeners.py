@@ -22,6 +22,7 @@ from cmanager.files import Files
 from cmanager.httpbind import BOSHPlace
 from cmanager.httptransport import HTTPTransport
 from cmanager.interfaces import IListener
+from cmanager.listening import listening
 from cmanager.places import Place, Places, WebSocketPlace, hostMetaPlaces
 from cmanager.settings import ListenerSettings
 from cmanager.tcp import ListenerService, TCPStream, TLSStream
@@ -122,7 +123,8 @@ class HTTPListener:
             isClear=self.isClear,
             hasXMPP=self.hasXMPP,
         )
-        service: IService = ListenerService(reactor, listener.endpoint, factory)
+        where = listening(reactor, listener, hub.turn)
+        service: IService = ListenerService(where, listener.endpoint, factory)
         return service
 
 

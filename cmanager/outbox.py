@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable
 from itertools import islice
 
-from cmanager.records import MAX_RECORD_BYTES, Records
+from cmanager.records import MAX_RECORD_BYTES, Records, SocketRecords
 from cmanager.sinks import Sink
 from cmanager.stanza import Stanza
 
@@ -121,16 +121,12 @@ class Outbox:
 
     def startTLS(self, records: Records) -> None:
         """
-        Encrypt what is L{put} from now on, if that is not so already.  What waits goes
-        out as it is.
+        Encrypt what is L{put} from now on, if that is not so already.  Nothing waits.
         """
-        if records is self._records:
-            return
-        if self._queue:
-            plain = b"".join(data for data, _ in self._queue)
-            self._wire = memoryview(plain)[self._offset :]
-            self._covers = self.size
-        self._records = records
+        if isinstance(records, SocketRecords):
+            self._sink = records
+        else:
+            self._records = records
 
     def writable(self) -> None:
         """

@@ -2,22 +2,36 @@
 # See LICENSE for details.
 
 """
-One end of a TLS connection: bytes in, bytes out.  Layer 4; knows no socket and
-no transport.
+One end of a TLS connection.  Layer 4; knows no stream.
 
 Twisted's own TLS transport says when 64 KiB of ciphertext wait, never which
-plaintext the kernel has taken.  Whoever must not lose a stanza has to know that,
-so the stream makes its records itself and counts them on their way out.
+plaintext the kernel has taken.  Whoever must not lose a stanza has to know that.  On our
+own transports TLS reads and writes the socket itself (L{SocketRecords}); on any other
+it is bytes in, bytes out (L{Records}), and the stream counts them on their way.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from OpenSSL import SSL
+from OpenSSL._util import lib
 
 from cmanager.binding import describe
 from cmanager.clienttls import ClientTLS
+from cmanager.transport import SocketTransport
+
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import ITransport
+
+    from cmanager.tls import ServerTLS
+
+RECORD_OVERHEAD = 22
+"""
+Bytes of a record that are no plaintext, in TLS 1.3 (RFC 8446 section 5.2).
+"""
 
 MAX_RECORD_BYTES = 16384
 """
@@ -31,18 +45,27 @@ class Records:
     The server's end of one TLS connection.
 
     @param connection: Made without a socket.
+    @ivar amount: Bytes over the wire that the last L{receive} was about, nearly.
     @ivar established: The handshake is done.
     @ivar ended: The peer has said that it sends no more.
     @ivar failure: Why the connection cannot go on, in OpenSSL's words, or L{None}.
         L{outgoing} may have an alert that tells the peer.
     """
 
-    __slots__ = ("_clientFinishedFirst", "_connection", "ended", "established", "failure")
+    __slots__ = (
+        "_clientFinishedFirst",
+        "_connection",
+        "amount",
+        "ended",
+        "established",
+        "failure",
+    )
 
     def __init__(self, connection: SSL.Connection) -> None:
         connection.set_accept_state()
         self._connection = connection
         self._clientFinishedFirst = False
+        self.amount = 0
         self.established = False
         self.ended = False
         self.failure: str | None = None
@@ -61,13 +84,12 @@ class Records:
         L{outgoing} may have something to send afterwards.
         """
         connection = self._connection
+        self.amount = len(data)
         plain: list[bytes] = []
         try:
             connection.bio_write(data)
             if not self.established:
-                self._clientFinishedFirst = connection.get_finished() is None
-                connection.do_handshake()
-                self.established = True
+                self._shakeHands(connection)
             while True:
                 plain.append(connection.recv(MAX_RECORD_BYTES))
         except SSL.WantReadError:
@@ -79,6 +101,11 @@ class Records:
         except NoCommonProtocol:
             self.failure = "none of the application protocols offered is ours"
         return b"".join(plain)
+
+    def _shakeHands(self, connection: SSL.Connection) -> None:
+        self._clientFinishedFirst = connection.get_finished() is None
+        connection.do_handshake()
+        self.established = True
 
     def encrypt(self, data: bytes) -> bytes:
         """
@@ -121,6 +148,136 @@ class Records:
         if self.established:
             with suppress(SSL.Error):
                 self._connection.shutdown()
+
+
+class SocketRecords(Records):
+    """
+    The same on a socket of ours: C{receive(b"")} reads it, and what is to be encrypted is
+    sent (L{Sink <cmanager.sinks.Sink>}).  There is never anything L{outgoing}.
+
+    Nothing is kept here that the peer can make grow: what it provokes is written to the
+    socket, and while there is no room nothing more is read.
+    """
+
+    __slots__ = ("_isOwed", "_transport", "holds")
+
+    def __init__(self, connection: SSL.Connection, transport: SocketTransport) -> None:
+        super().__init__(connection)
+        # One record at a time, whatever is in it: a peer could send messages of TLS itself
+        # as fast as they are read.  pyOpenSSL has no word for it.
+        lib.SSL_clear_mode(connection._ssl, lib.SSL_MODE_AUTO_RETRY)
+        self._transport = transport
+        self._isOwed = False  # something was to be sent before it could be
+        self.holds = False
+
+    def receive(self, data: bytes) -> bytes:
+        """
+        Read what has come: one record at most, so that no client keeps others waiting.
+
+        @param data: Nothing.
+        """
+        connection = self._connection
+        self.amount = RECORD_OVERHEAD
+        if self.ended or self.failure is not None:
+            self._transport.discard()
+            return b""
+        try:
+            if self._transport.socket is None:
+                return b""
+            if not self.established:
+                self._shakeHands(connection)
+                if self._isOwed:
+                    self._isOwed = False
+                    self._transport.tell()
+                return b""
+            plain = connection.recv(MAX_RECORD_BYTES)
+            self.amount += len(plain)
+            return plain
+        except SSL.WantReadError:
+            pass
+        except SSL.WantWriteError:
+            self._transport.askToRead()
+        except SSL.ZeroReturnError:
+            self.ended = True
+        except SSL.SysCallError as error:
+            if error.args[0] == -1:
+                self._transport.ended()
+            else:
+                self._transport.broke(error)
+        except SSL.Error as error:
+            self.failure = reasonOf(error)
+        except NoCommonProtocol:
+            self.failure = "none of the application protocols offered is ours"
+        return b""
+
+    def send(self, data: bytes | memoryview) -> int:
+        """
+        See L{Sink <cmanager.sinks.Sink>}.  What was not taken has to be offered again as
+        it is, though more may follow it: OpenSSL has made a record of it.
+        """
+        if not self.established:
+            self._isOwed = True
+            return 0
+        taken, size = 0, len(data)
+        if self.failure is not None:
+            return 0
+        if self._transport.socket is not None:
+            try:
+                while taken < size:
+                    # OpenSSL takes a record at a time.
+                    taken += self._connection.send(data[taken:] if taken else data)
+                    self.holds = False
+                return taken
+            except SSL.WantWriteError:
+                self.holds = True
+            except SSL.SysCallError as error:
+                self._transport.cannotWrite(error)
+            except SSL.Error as error:
+                self.failure = reasonOf(error)
+        self._transport.ask()
+        return taken
+
+    def redirect(self, writable: Callable[[], object]) -> None:
+        """
+        See L{Sink <cmanager.sinks.Sink>}.
+        """
+        self._transport.redirect(writable)
+
+    def finish(self) -> None:
+        """
+        See L{Sink <cmanager.sinks.Sink>}.
+        """
+        self._transport.finish()
+
+    def release(self) -> None:
+        """
+        See L{Sink <cmanager.sinks.Sink>}.
+        """
+        self._transport.release()
+
+    def outgoing(self) -> bytes:
+        """
+        Return nothing.
+        """
+        return b""
+
+    def close(self) -> None:
+        """
+        Say that we send no more, unless half a record stands in the way.
+        """
+        if self._transport.socket is not None and not self.holds:
+            super().close()
+
+
+def recordsOn(transport: ITransport, creator: ServerTLS) -> Records:
+    """
+    Begin the server's end of a TLS connection over C{transport}.
+    """
+    if isinstance(transport, SocketTransport):
+        sock = transport.handOver()
+        if sock is not None:
+            return SocketRecords(creator.connection(sock), transport)
+    return Records(creator.connection(None))
 
 
 class NoCommonProtocol(Exception):

@@ -36,6 +36,7 @@ from cmanager.multiplex import Configuration
 from cmanager.session import FULL, Session, State
 from cmanager.stanza import Stanza
 from cmanager.table import Table
+from cmanager.turn import Turn
 from cmanager.wheel import Timer, Wheel
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ class Router(MultiService):
     @ivar share: What is counted together with them.
     @ivar hosts: By prepared domain.
     @ivar wheel: Time-outs of all clients.
+    @ivar turn: In which clients are read.
     @ivar limits: Limits by address.
     @ivar webURLs: Where browsers are told to connect.
     @ivar bosh: The streams of BOSH, whatever listener a request for them comes in by.
@@ -83,6 +85,7 @@ class Router(MultiService):
         self.limits = AddressLimits(settings.limits, reactor.seconds, share.addresses)
         self._leaving = Leaving(reactor, self.table, settings.manager)
         self.wheel = Wheel(reactor.seconds)
+        self.turn = Turn(reactor)
         self.bosh = Directory(settings.bosh)
         self.hosts: dict[str, Host] = {}
         self._pools: list[IPool] = []

@@ -198,6 +198,15 @@ class TLSSettings:
     expiryWarningDays: Annotated[int, between(0, 365)] = 14
 
 
+class Transports(Enum):
+    """
+    What a client's connection is in.
+    """
+
+    OWN = "own"
+    TWISTED = "twisted"
+
+
 @frozen
 class ListenerSettings:
     """
@@ -218,6 +227,8 @@ class ListenerSettings:
     ping: Annotated[float, between(1, 3600, orZero=True)] = 30.0
     seeOtherUri: OtherURI = ""
     files: Text | None = None
+    transport: Transports = Transports.OWN
+    gather: Annotated[float, between(0, 0.1)] = 0.001
 
 
 @frozen

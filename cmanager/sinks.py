@@ -19,6 +19,8 @@ from typing import Any, Protocol
 from twisted.internet.interfaces import IConsumer, IPullProducer, IPushProducer, ITransport
 from zope.interface import implementer
 
+from cmanager.transport import SocketTransport
+
 
 class Sink(Protocol):
     """
@@ -56,6 +58,9 @@ def sinkFor(transport: ITransport, writable: Callable[[], object]) -> Sink:
     """
     Return the sink for C{transport}: the exact one if it stands on a socket.
     """
+    if isinstance(transport, SocketTransport):
+        transport.redirect(writable)
+        return transport
     handle = socketOf(transport)
     if handle is not None:
         return SocketSink(transport, handle, writable)

@@ -21,7 +21,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from cmanager.arrival import LOCAL_PEER, Arrival, Origin
+from cmanager.arrival import LOCAL_PEER, UNKNOWN, Arrival, Origin
 from cmanager.errors import StreamError
 from cmanager.intake import Intake, Pause
 from cmanager.interfaces import IClientStream
@@ -62,6 +62,7 @@ class ClientStream(Protocol, ABC):
     _intake: Intake[Event | StreamError]
     _records: Records | None = None
     _deadline: IDelayedCall | None = None
+    _to: str | None = None  # of its first header
     _greeting = b""  # what stands before the stream
     _isCounted = False
     _isDeaf = False  # what comes in is no longer looked at
@@ -77,7 +78,7 @@ class ClientStream(Protocol, ABC):
     def __init__(self, origin: Origin, arrival: Arrival | None = None) -> None:
         self.origin = origin
         self.requiresTLS = origin.listener.starttls is StartTLS.REQUIRED
-        self._arrival = arrival or Arrival()
+        self._arrival = arrival or UNKNOWN
         self._isSecureOutside = self._arrival.isSecureOutside
         self._settings = origin.hub.settings
         self._keepalive = self._settings.keepalive
@@ -88,9 +89,8 @@ class ClientStream(Protocol, ABC):
         """
         Let the client in, or turn it away.
         """
-        hub = self.origin.hub
-        transport = self.transport
-        arrival, self._arrival = self._arrival, Arrival()
+        hub, transport = self.origin.hub, self.transport
+        arrival, self._arrival = self._arrival.begun(transport), UNKNOWN
         self.secure = arrival.secure
         address = arrival.address or peerAddress(transport.getPeer())
         try:
@@ -138,15 +138,16 @@ class ClientStream(Protocol, ABC):
         if self.session is None or self._isEnding:
             return
         self._vigil.readAt = self._seconds()
-        self._intake.received(len(data))
         if self._records is not None:
             self._decrypt(self._records, data)
         else:
+            self._intake.received(len(data))
             self._read(data)
 
     def _decrypt(self, records: Records, data: bytes) -> None:
         wasEstablished = records.established
         plain = records.receive(data)
+        self._intake.received(records.amount)
         self._outbox.flush()
         if self._outbox.isStuck:
             self.log.info("client {peer} makes TLS answer and does not read", peer=self.peer)
@@ -156,7 +157,7 @@ class ClientStream(Protocol, ABC):
             self.secure = True
             if self.session is not None and not self._isClosing:
                 self.session.secured()
-        if plain:
+        if plain and not self._isEnding:
             self._read(plain)
         if records.failure is not None and not self._isEnding:
             self.log.info("TLS with {peer} failed: {why}", peer=self.peer, why=records.failure)
@@ -167,11 +168,7 @@ class ClientStream(Protocol, ABC):
                 self._end()
 
     def _read(self, data: bytes) -> None:
-        if self._isEnding:
-            return
         events = self._events(data)
-        if events and isinstance(events[-1], StreamError):
-            self._isDeaf = True
         if self._isClosing:
             self._lookForFooter(events)
         elif events:
@@ -180,8 +177,8 @@ class ClientStream(Protocol, ABC):
     @abstractmethod
     def _events(self, data: bytes) -> list[Event | StreamError]:
         """
-        Return what C{data} completes.  Behind an error, and while the stream is deaf,
-        that is nothing, but perhaps the stream's end.
+        Return what C{data} completes.  An error makes the stream deaf; while it is that,
+        there is nothing, but perhaps the stream's end.
         """
 
     def _lookForFooter(self, events: Sequence[Event | StreamError]) -> None:
@@ -196,9 +193,11 @@ class ClientStream(Protocol, ABC):
     def _dispatch(self, event: Event | StreamError) -> None:
         session = self.session
         assert session is not None, "the intake is stopped with the session"
-        if isinstance(event, Stanza):
+        if event.__class__ is Stanza:
             session.stanzaReceived(event)
         elif isinstance(event, Opened):
+            if self._to is None:
+                self._to = event.tag.attributes.get("to")
             session.streamOpened(event.tag)
         elif isinstance(event, Closed):
             self._isDeaf = True
@@ -304,13 +303,14 @@ class ClientStream(Protocol, ABC):
         if not self._isDelivering:
             return False
         data = self._framed(stanza.data)
-        if not self._outbox.fits(len(data)):
+        outbox = self._outbox
+        if outbox.size and not outbox.fits(len(data)):
             self._isDelivering = False
             assert self.session is not None
             self.session.overflowed(stanza)
             return False
         self._vigil.wroteAt = self._seconds()
-        self._outbox.put(data, stanza)
+        outbox.put(data, stanza)
         return True
 
     def takeUndelivered(self) -> list[Stanza]:

@@ -23,15 +23,16 @@ from twisted.plugin import IPlugin
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from cmanager.arrival import Arrival
+from cmanager.arrival import UNKNOWN, Arrival
 from cmanager.door import Door, Ways
 from cmanager.errors import ConfigError, StreamError
 from cmanager.framing import Scanner
 from cmanager.interfaces import IListener
+from cmanager.listening import listening
 from cmanager.proxied import Networks
-from cmanager.records import Records
+from cmanager.records import recordsOn
 from cmanager.settings import ListenerSettings
-from cmanager.stanza import FOOTER, Event, Opened, StreamHeader, streamErrorText
+from cmanager.stanza import FOOTER, Event, StreamHeader, streamErrorText
 from cmanager.stream import ClientStream
 from cmanager.tls import XMPP_CLIENT
 
@@ -46,7 +47,6 @@ class TCPStream(ClientStream):
 
     transportName = "tcp"
     _scanner: Scanner | None = None
-    _to: str | None = None
 
     def _farewell(self, error: StreamError) -> bytes:
         header = StreamHeader(id="refused", from_=None).encode()
@@ -66,14 +66,10 @@ class TCPStream(ClientStream):
                 maxNamespaces=settings.maxNamespaces,
             )
         try:
-            return [*scanner.feed(data)]
+            return scanner.feed(data)  # type: ignore[return-value]  # a list of events is one of both
         except StreamError as error:
+            self._isDeaf = True
             return [*scanner.completed, error]
-
-    def _dispatch(self, event: Event | StreamError) -> None:
-        if isinstance(event, Opened) and self._to is None:
-            self._to = event.tag.attributes.get("to")
-        super()._dispatch(event)
 
     def restart(self, limit: int) -> None:
         """
@@ -110,9 +106,12 @@ class TCPStream(ClientStream):
             self._intake.push([StreamError("policy-violation", reason="bytes behind <starttls/>")])
             return
         self._outbox.put(proceed)
+        if not self._outbox.isEmpty:
+            self.log.info("client {peer} does not read its answers", peer=self.peer)
+            self.abort()
+            return
         self.restart(self._limit)
-        creator = self.origin.hub.tls.creator(self._to, ())
-        self._records = Records(creator.serverConnectionForTLS(None))
+        self._records = recordsOn(self.transport, self.origin.hub.tls.creator(self._to, ()))
         self._outbox.startTLS(self._records)
 
     def open(self, header: StreamHeader, features: bytes = b"") -> None:
@@ -169,14 +168,12 @@ class TCPFactory(Factory):
         """
         if self.listener.proxyProtocol:
             return Door(self, self._ways)
-        return self._stream(Arrival())
+        return self._stream(UNKNOWN)
 
     def _stream(self, arrival: Arrival) -> TCPStream:
         if not self.isDirect:
             return TCPStream(self, arrival)
-        creator = self.hub.tls.creator(None, (XMPP_CLIENT,))
-        records = Records(creator.serverConnectionForTLS(None))
-        return TLSStream(self, evolve(arrival, records=records))
+        return TLSStream(self, evolve(arrival, tls=self.hub.tls.creator(None, (XMPP_CLIENT,))))
 
 
 class ListenerService(Service):
@@ -292,7 +289,8 @@ class TCPListener:
         """
         clock = IReactorTime(reactor)
         factory = TCPFactory(clock, listener, hub, isDirect=self.isDirect)
-        service: IService = ListenerService(reactor, listener.endpoint, factory)
+        where = listening(reactor, listener, hub.turn)
+        service: IService = ListenerService(where, listener.endpoint, factory)
         return service
 
 

@@ -11,6 +11,7 @@ compression, no renegotiation, resumption by tickets.
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -67,7 +68,13 @@ class ServerTLS:
         """
         See L{IOpenSSLServerConnectionCreator}.  C{protocol} is not looked at.
         """
-        connection = SSL.Connection(self._store.contextFor(self._name, self._alpn), None)
+        return self.connection(None)
+
+    def connection(self, sock: socket.socket | None) -> SSL.Connection:
+        """
+        Make a connection that reads and writes C{sock}; without one, buffers in memory.
+        """
+        connection = SSL.Connection(self._store.contextFor(self._name, self._alpn), sock)
         if self._store.clientCA:
             requestCertificate(connection)
         return connection

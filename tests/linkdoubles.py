@@ -26,6 +26,7 @@ from cmanager.metrics import Metrics
 from cmanager.pool import Pool
 from cmanager.stanza import NS_CLIENT, Stanza
 from cmanager.trust import Attempt
+from cmanager.turn import Turn
 
 SECRET = "s3cret"
 HEADER = (
@@ -70,6 +71,7 @@ class Hub:
     metrics: Metrics = field(factory=Metrics)
     told: list[tuple[object, ...]] = field(factory=list)
     broken: bool = False
+    turn: Turn = field(factory=lambda: Turn(Clock()))
 
     def linkReady(self, link: Link) -> None:
         self.told.append(("linkReady", link))
@@ -245,6 +247,7 @@ class LinkBench:
         self.clock = Clock()
         self.owner = Owner(serverSettings(**settings))
         self.hub = self.owner.hub
+        self.hub.turn = Turn(self.clock)
         self.tls = Trusting()
         self.link = Link(self.owner, self.clock, "cm", "x", "192.0.2.1", self.tls)  # type: ignore[arg-type] # doubles
         self.transport = connect(self.link)
@@ -328,7 +331,7 @@ class ScriptedPool(Pool):
     """
 
     def __init__(self, clock: Clock, settings: ServerSettings, **more: object) -> None:
-        self.router = Hub()
+        self.router = Hub(turn=Turn(clock))
         more = {"manager": "cm", "random": lambda: 1.0, **more}
         super().__init__(clock, settings, self.router, **more)  # type: ignore[arg-type] # doubles
         self.script: list[Endpoint] = []

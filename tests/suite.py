@@ -47,6 +47,7 @@ from cmanager.stanza import FOOTER, Stanza, StreamHeader
 from cmanager.stream import ClientStream
 from cmanager.table import Table
 from cmanager.tls import CertificateStore
+from cmanager.turn import Turn
 from cmanager.wheel import Wheel
 from tests.certificates import authority
 from tests.test_outbox import message
@@ -150,6 +151,7 @@ class Hub:
         self.table = Table(self.limits.settings.sessions)
         self.metrics = Metrics()
         self.wheel = Wheel(clock.seconds)
+        self.turn = Turn(clock)
         self.bosh = Directory(BOSHSettings(inactivity=10, polling=0))
         self.tls = tls
         self.refusal: StreamError | None = None

@@ -23,6 +23,7 @@ from zope.interface.verify import verifyObject
 
 from cmanager.errors import LinkError
 from cmanager.funnel import FLUSH_BYTES, Funnel
+from cmanager.turn import Turn
 from tests.linkdoubles import LinkTransport
 from tests.test_sinks import SocketTransport
 
@@ -50,6 +51,7 @@ class FunnelTestCase(SynchronousTestCase):
         """
         self.funnel = Funnel(
             self.clock,
+            Turn(self.clock),
             stalledAfter=60.0,
             pause=lambda: self.told.append("pause"),
             resume=lambda: self.told.append("resume"),
@@ -506,6 +508,7 @@ class SocketTests(TestCase):
         resumed: Deferred[None] = Deferred()
         funnel = Funnel(
             reactor,
+            Turn(reactor),
             stalledAfter=60.0,
             pause=lambda: None,
             resume=lambda: resumed.callback(None),

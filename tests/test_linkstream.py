@@ -439,6 +439,7 @@ class ShutdownTests(LinkStreamTestCase):
         bench.transport.lost()
         self.successResultOf(done)
         self.assertIsNone(bench.error)
+        bench.clock.advance(0)
         self.assertEqual(bench.clock.getDelayedCalls(), [])
 
     def test_closed(self) -> None:

@@ -32,7 +32,7 @@ from cmanager.errors import ConfigError
 from cmanager.interfaces import IListener
 from cmanager.limits import Refused
 from cmanager.listeners import AnyListener, HTTPListener, HTTPSListener
-from cmanager.settings import LimitSettings, ListenerSettings, TLSSettings
+from cmanager.settings import LimitSettings, ListenerSettings, TLSSettings, Transports
 from cmanager.tls import XMPP_CLIENT, CertificateStore, ServerTLS
 from tests.bosh import post
 from tests.suite import HEADER, Hub, Transport, storeIn
@@ -74,7 +74,8 @@ class ListenerCase(TestCase):
         """
         Start the listener, and return its factory.
         """
-        chosen = ListenerSettings(self.listener.name, "tcp:1", **{**self.settings, **settings})
+        values = {"transport": Transports.TWISTED, **self.settings, **settings}
+        chosen = ListenerSettings(self.listener.name, "tcp:1", **values)
         self.listener.service(self.reactor, chosen, self.hub).startService()
         return self.reactor.tcpServers[-1][1]
 
@@ -519,14 +520,14 @@ class FreeTests(ListenerCase):
         However far a client has come.
         """
         made: list[weakref.ref[Any]] = []
-        make = ServerTLS.serverConnectionForTLS
+        make = ServerTLS.connection
 
-        def noted(creator: ServerTLS, protocol: Any) -> Any:
-            connection = make(creator, protocol)
+        def noted(creator: ServerTLS, sock: Any) -> Any:
+            connection = make(creator, sock)
             made.append(weakref.ref(connection))
             return connection
 
-        self.patch(ServerTLS, "serverConnectionForTLS", noted)
+        self.patch(ServerTLS, "connection", noted)
         gc.disable()
         self.addCleanup(gc.enable)
 

@@ -355,18 +355,6 @@ class TLSTests(OutboxCase):
         self.shakeHands()
         self.assertEqual(self.client.received, message(1).data)
 
-    def test_proceed(self) -> None:
-        """
-        What was waiting when TLS began goes out as it is, before the handshake.
-        """
-        self.kernel.room = 4
-        self.outbox.put(b"<features/>")
-        self.outbox.put(b"<proceed/>")
-        self.outbox.startTLS(self.records)
-        self.records.receive(self.client.exchange())
-        self.drain()
-        self.assertTrue(self.kernel.bytes.startswith(b"<features/><proceed/>\x16\x03"))
-
     def test_exact(self) -> None:
         """
         Wherever the kernel stops, each stanza reaches the client or is handed out, none

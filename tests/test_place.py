@@ -158,6 +158,7 @@ class PlaceTests(SynchronousTestCase):
             pool.startService()
             self.successResultOf(pool.stopService())
             self.assertEqual((pool.links, len(pool.asked)), ([], 1))
+            self.clock.advance(0)
             self.assertEqual(self.clock.getDelayedCalls(), [])
         self.assertTrue(hanging.cancelled)
         for event in self.observer:

@@ -29,6 +29,7 @@ from cmanager.interfaces import ILinkProtocol
 from cmanager.link import Link
 from cmanager.linkevents import Configuration, Replied
 from cmanager.pool import PENDING_CREATES, Openfire, Pool
+from cmanager.turn import Turn
 from tests.certificates import Authority, Identity, authority
 from tests.linkdoubles import (
     ACCEPTED,
@@ -589,7 +590,7 @@ class LoopbackTests(TestCase):
             realReactor, 0, interface="127.0.0.1"
         ).listen(factory)
         self.addCleanup(port.stopListening)
-        hub = Waiting()
+        hub = Waiting(turn=Turn(realReactor))
         outcome = hub.expect()
         changes = {"ca": str(ca), **changes}
         settings = serverSettings(
@@ -676,7 +677,7 @@ class LoopbackTests(TestCase):
         settings = serverSettings(
             address=f"127.0.0.1:{port.getHost().port}", links=1, security=Security.TLS
         )
-        pool = Pool(realReactor, settings, Hub(), manager="cm")  # type: ignore[arg-type] # a double
+        pool = Pool(realReactor, settings, Hub(turn=Turn(realReactor)), manager="cm")  # type: ignore[arg-type] # a double
         told: Deferred[None] = Deferred()
         pool.attemptFailed = told.callback  # type: ignore[method-assign, assignment] # the one event waited for
         pool.startService()

@@ -28,7 +28,7 @@ from zope.interface.verify import verifyObject
 from cmanager.errors import ConfigError, StreamError
 from cmanager.interfaces import IListener
 from cmanager.limits import Refused
-from cmanager.settings import ListenerSettings, TLSSettings
+from cmanager.settings import ListenerSettings, TLSSettings, Transports
 from cmanager.stanza import FOOTER
 from cmanager.tcp import ListenerService, TCPFactory, TCPListener, TLSListener, bindProblem
 from cmanager.tls import XMPP_CLIENT, CertificateStore
@@ -73,7 +73,9 @@ class ListenerTests(TestCase):
         """
         Make a listener's service.
         """
-        settings = ListenerSettings(type=listener.name, endpoint=endpoint)
+        settings = ListenerSettings(
+            type=listener.name, endpoint=endpoint, transport=Transports.TWISTED
+        )
         return listener.service(self.reactor, settings, self.hub)  # type: ignore[arg-type]  # doubles
 
     def test_interfaces(self) -> None:
@@ -127,7 +129,11 @@ class ProxyTests(TestCase):
             (TLSListener(), TLSClient(alpn=[XMPP_CLIENT]).exchange()),
         ):
             settings = ListenerSettings(
-                type=listener.name, endpoint="tcp:1", proxyProtocol=True, trusted=("198.51.100.9",)
+                type=listener.name,
+                endpoint="tcp:1",
+                proxyProtocol=True,
+                trusted=("198.51.100.9",),
+                transport=Transports.TWISTED,
             )
             listener.service(self.reactor, settings, self.hub).startService()  # type: ignore[arg-type]  # doubles
             factory = self.reactor.tcpServers[-1][1]

@@ -1,0 +1,237 @@
+# Copyright the cmanager authors.
+# See LICENSE for details.
+
+"""
+Where clients are accepted: Twisted's endpoints with our own transports behind them.
+Layer 4; knows nothing of what clients speak.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.abstract import isIPv6Address
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IAddress, IListeningPort, IReadDescriptor
+from twisted.internet.protocol import Factory
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from cmanager.poller import Poller, isAvailable
+from cmanager.settings import Transports
+from cmanager.sockets import addressOf
+from cmanager.transport import SocketTransport
+
+if TYPE_CHECKING:
+    from cmanager.settings import ListenerSettings
+    from cmanager.turn import Turn
+
+BACKLOG = 1024
+"""
+Connections that may wait to be accepted, where an endpoint asks for fewer.
+"""
+
+ACCEPTED_AT_ONCE = 64
+"""
+Connections accepted before the reactor has its turn.
+"""
+
+PAUSE_SECONDS = 1.0
+"""
+How long none is accepted where the process or the machine can take no more.
+"""
+
+_EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.ENOSPC)
+
+
+@implementer(IListeningPort, IReadDescriptor)
+class Port:
+    """
+    A socket that clients connect to.
+
+    @param sock: It listens, and does not block.  Other processes may accept from it, too.
+    @param reactor: L{IReactorFDSet <twisted.internet.interfaces.IReactorFDSet>} and
+        L{IReactorTime <twisted.internet.interfaces.IReactorTime>}.
+    """
+
+    log = Logger()
+
+    def __init__(self, sock: socket.socket, factory: Factory, reactor: Any, poller: Poller) -> None:
+        self._socket = sock
+        self._factory = factory
+        self._reactor = reactor
+        self._poller = poller
+        self._isListening = False
+        self._pause: Any = None  # IDelayedCall
+
+    def startListening(self) -> None:
+        """
+        See L{IListeningPort}.
+        """
+        self._factory.doStart()
+        self._isListening = True
+        self._reactor.addReader(self)
+
+    def stopListening(self) -> Deferred[None]:
+        """
+        See L{IListeningPort}.  Connections stay.
+        """
+        if self._isListening:
+            self._isListening = False
+            if self._pause is not None:
+                self._pause.cancel()
+            else:
+                self._reactor.removeReader(self)
+            self._socket.close()
+            self._factory.doStop()
+        return succeed(None)
+
+    def getHost(self) -> IAddress:
+        """
+        See L{IListeningPort}.
+        """
+        return addressOf(self._socket.getsockname())
+
+    def fileno(self) -> int:
+        """
+        See L{IReadDescriptor}.
+        """
+        return self._socket.fileno()
+
+    def doRead(self) -> None:
+        """
+        See L{IReadDescriptor}: somebody has connected.
+        """
+        for _ in range(ACCEPTED_AT_ONCE):
+            if not self._isListening or self._pause is not None:
+                return
+            try:
+                sock, peer = self._socket.accept()
+            except OSError as error:
+                # Others have to do with that one: it is gone, or another process has it.
+                if error.errno in _EXHAUSTED:
+                    self._exhausted(error)
+                return
+            sock.setblocking(False)
+            self._connected(sock, peer)
+
+    def _connected(self, sock: socket.socket, peer: Any) -> None:
+        try:
+            protocol = self._factory.buildProtocol(addressOf(peer))
+        except Exception:  # noqa: BLE001 - a bug must cost one client, not the listener
+            self.log.failure("a client's connection failed")
+            protocol = None
+        if protocol is None:
+            sock.close()
+            return
+        try:
+            transport = SocketTransport(sock, peer, protocol, self._poller, self._reactor)
+        except OSError as error:
+            self._exhausted(error)
+            sock.close()
+            return
+        try:
+            protocol.makeConnection(transport)
+        except Exception:  # noqa: BLE001 - likewise
+            self._poller.failed(transport, Failure())
+
+    def _exhausted(self, error: OSError) -> None:
+        if not self._isListening:
+            return
+        self.log.error(
+            "clients cannot be accepted for {seconds:g} s: {why}",
+            seconds=PAUSE_SECONDS,
+            why=os.strerror(error.errno or 0),
+        )
+        self._reactor.removeReader(self)
+        self._pause = self._reactor.callLater(PAUSE_SECONDS, self._goOn)
+
+    def _goOn(self) -> None:
+        self._pause = None
+        self._reactor.addReader(self)
+
+    def connectionLost(self, reason: Failure) -> None:
+        """
+        See L{IReadDescriptor}: the reactor stops.
+        """
+        self.stopListening()
+
+    def logPrefix(self) -> str:
+        """
+        See L{IReadDescriptor}.
+        """
+        return "listener"
+
+
+class Listening:
+    """
+    What endpoints take for the reactor: it is that, except where they listen by TCP.
+
+    @param reactor: Also L{IReactorTCP <twisted.internet.interfaces.IReactorTCP>}.
+    @param gather: See L{Poller}.
+    @param turn: Likewise.
+    """
+
+    def __init__(self, reactor: Any, gather: float, turn: Turn) -> None:
+        self._reactor = reactor
+        self._gather = gather
+        self._turn = turn
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._reactor, name)
+
+    def listenTCP(
+        self, port: int, factory: Factory, backlog: int = 50, interface: str = ""
+    ) -> Port:
+        """
+        See L{IReactorTCP.listenTCP <twisted.internet.interfaces.IReactorTCP.listenTCP>}.
+        """
+        isIPv6 = isIPv6Address(interface)
+        family = socket.AF_INET6 if isIPv6 else socket.AF_INET
+        sock = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.bind(_resolved(interface, port, family))
+            sock.listen(max(backlog, BACKLOG))
+        except (OSError, OverflowError) as error:
+            sock.close()
+            raise CannotListenError(interface, port, error) from error
+        return self.accept(sock, factory)
+
+    def adoptStreamPort(self, fileDescriptor: int, addressFamily: int, factory: Factory) -> Port:
+        """
+        See L{IReactorSocket.adoptStreamPort
+        <twisted.internet.interfaces.IReactorSocket.adoptStreamPort>}.
+        """
+        sock = socket.fromfd(fileDescriptor, addressFamily, socket.SOCK_STREAM)
+        return self.accept(sock, factory)
+
+    def accept(self, sock: socket.socket, factory: Factory) -> Port:
+        """
+        Accept clients from a socket that listens.
+        """
+        sock.setblocking(False)
+        poller = Poller(self._reactor, self._gather, self._turn)
+        port = Port(sock, factory, self._reactor, poller)
+        port.startListening()
+        return port
+
+
+def listening(reactor: Any, listener: ListenerSettings, turn: Turn) -> Any:
+    """
+    Return what a listener's endpoint is to take for the reactor.
+    """
+    isOwn = listener.transport is Transports.OWN and isAvailable
+    return Listening(reactor, listener.gather, turn) if isOwn else reactor
+
+
+def _resolved(interface: str, port: int, family: int) -> Any:
+    if family != socket.AF_INET6:
+        return (interface, port)
+    flags = socket.AI_NUMERICHOST | socket.AI_PASSIVE  # for the scope
+    return socket.getaddrinfo(interface, port, family, socket.SOCK_STREAM, flags=flags)[0][4]
