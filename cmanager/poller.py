@@ -94,6 +94,7 @@ class Poller:
         self._epoll: select.epoll | None = None
         self._descriptors: dict[int, Descriptor] = {}
         self._last = 0.0  # when it was looked
+        self._isBusy = False  # more than one was ready then: a client by itself is not kept waiting
 
     def __len__(self) -> int:
         return len(self._descriptors)
@@ -149,7 +150,7 @@ class Poller:
         """
         now = self._now()
         wait = self._last + self._gather - now
-        if wait > 0:
+        if wait > 0 and self._isBusy:
             self._sleep(wait)
             now += wait
         self._last = now
@@ -164,6 +165,7 @@ class Poller:
         if epoll is None:
             return
         ready = epoll.poll(0, MAX_EVENTS)
+        self._isBusy = len(ready) > 1
         find = self._descriptors.get
         for number, events in ready:
             # One that was dealt with before may have closed this one.

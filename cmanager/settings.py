@@ -228,7 +228,7 @@ class ListenerSettings:
     seeOtherUri: OtherURI = ""
     files: Text | None = None
     transport: Transports = Transports.OWN
-    gather: Annotated[float, between(0, 0.1)] = 0.001
+    gather: Annotated[float, between(0, 0.1)] = 0.002
 
 
 @frozen

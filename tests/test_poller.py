@@ -331,21 +331,25 @@ class GatherTests(PollerCase):
 
     gather = 0.001
 
-    def look(self, time: float) -> list[float]:
+    def look(self, time: float, ready: int = 2) -> list[float]:
         """
-        Have one be ready at that time; return how long was slept for more to be.
+        Have so many be ready at that time; return how long was slept for more to be.
         """
+        while len(self.listeners) < ready:
+            self.add()
+        for listener in self.listeners[:ready]:
+            listener.other.send(b"x")
+            listener.does["read"] = lambda one=listener: one.end.recv(1)  # type: ignore[misc]
         self.time = time
         self.slept.clear()
-        self.assertEqual(self.told(), [["read"]])
+        self.assertEqual([told for told in self.told() if told], [["read"]] * ready)
         return [round(seconds, 6) for seconds in self.slept]
 
     def test_gather(self) -> None:
         """
-        Who comes in time is told at once; who comes too soon after the last look is told
-        when it is time.
+        Who comes in time is told at once; who comes too soon after a look that found
+        several is told when it is time.
         """
-        self.add().other.send(b"x")
         self.assertEqual(self.look(10.0), [])
         self.assertEqual(self.look(10.5), [])
         self.assertEqual(self.look(10.5004), [0.0006])
@@ -353,11 +357,20 @@ class GatherTests(PollerCase):
         self.assertEqual(self.look(10.5012), [0.0008])
         self.assertEqual(self.look(10.503), [])
 
+    def test_alone(self) -> None:
+        """
+        A client that is by itself never waits.
+        """
+        for time in (10.0, 10.0002, 10.0004):
+            self.assertEqual(self.look(time, 1), [])
+        self.assertEqual(self.look(10.0006, 2), [])
+        self.assertEqual(self.look(10.0008, 1), [0.0008])
+        self.assertEqual(self.look(10.0018, 1), [])
+
     def test_atOnce(self) -> None:
         """
         With nothing to gather for nobody waits.
         """
         self.poller._gather = 0
-        self.add().other.send(b"x")
         for _ in range(3):
             self.assertEqual(self.look(10.0), [])
