@@ -90,7 +90,9 @@ def connectFailed(reason: Failure, host: str, port: int) -> LinkError:
         return LinkError(f"{where} refuses the connection", _LISTENER)
     if reason.check(error.DNSLookupError, error.UnknownHostError):
         return LinkError(f"{host} cannot be resolved", "check server.address and the DNS")
-    if reason.check(error.TimeoutError, error.TCPTimedOutError, CancelledError):
+    if reason.check(
+        error.TimeoutError, error.TCPTimedOutError, error.ConnectingCancelledError, CancelledError
+    ):
         return LinkError(
             f"{where} does not answer", "check server.address and the firewalls on the way"
         )

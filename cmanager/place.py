@@ -12,7 +12,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
-from twisted.internet.error import ConnectError, DNSLookupError, TimeoutError
+from twisted.internet.error import (
+    ConnectError,
+    ConnectingCancelledError,
+    DNSLookupError,
+    TimeoutError,
+)
 from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
@@ -26,7 +31,14 @@ if TYPE_CHECKING:
     from cmanager.pool import Pool
 
 
-EXPECTED = (ConnectError, DNSLookupError, CancelledError, TimeoutError, OSError)
+EXPECTED = (
+    ConnectError,
+    ConnectingCancelledError,
+    DNSLookupError,
+    CancelledError,
+    TimeoutError,
+    OSError,
+)
 
 
 class _LinkFactory(Factory):

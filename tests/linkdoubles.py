@@ -8,8 +8,9 @@ Doubles for what is around a link: its pool, the router, sessions, transports.
 from __future__ import annotations
 
 from attrs import define, field
+from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, fail, succeed
-from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.internet.error import ConnectingCancelledError, ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
@@ -317,8 +318,10 @@ class Endpoint:
         self.transport = connect(link)
         return succeed(link)
 
-    def _cancel(self, ignored: object) -> None:
+    def _cancel(self, connecting: Deferred[Link]) -> None:
         self.cancelled = True
+        # As Twisted's endpoints do.
+        connecting.errback(ConnectingCancelledError(IPv4Address("TCP", "192.0.2.1", 5262)))
 
 
 class ScriptedPool(Pool):
