@@ -39,6 +39,7 @@ ARRIVAL_SECONDS = 30.0
 
 CONFIGURATION = """
 [manager]
+workers = 1
 drain = 5.0
 
 [tls]

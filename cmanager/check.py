@@ -11,12 +11,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TextIO
 
+from attrs import evolve
 from twisted.internet.endpoints import serverFromString
 
 from cmanager import plugins
 from cmanager.config import Security, Settings, load
 from cmanager.errors import ConfigError
 from cmanager.files import Files
+from cmanager.process import cores
 from cmanager.schema import render
 from cmanager.tls import CertificateStore
 from cmanager.trust import Trust
@@ -39,7 +41,8 @@ def check(path: str, environ: Mapping[str, str], reactor: Any, out: TextIO, err:
         err.writelines(f"{problem}\n" for problem in error.problems)
         return 1
     err.writelines(f"warning: {warning}\n" for warning in settings.warnings)
-    out.write(render(settings))
+    manager = evolve(settings.manager, workers=settings.manager.workers or cores())
+    out.write(render(evolve(settings, manager=manager)))
     return 0
 
 

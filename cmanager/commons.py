@@ -35,9 +35,54 @@ KEY_BYTES = 16
 Of what makes marks from addresses, which nobody outside must be able to aim at.
 """
 
+NOTICEABLE = 64
+"""
+A share of its clients by which a process may be ahead of another.
+"""
+
 _HEAD = struct.Struct(f"=QQQ{KEY_BYTES}s")
 _BUSY = 2
 _ADDRESSES_LOCK, _PLACES_LOCK = range(2)
+
+
+_GONE, _PRESENT, _TAKING = range(3)
+
+
+class Balance:
+    """
+    Which of the processes that take clients is to take the next one.  Without that they
+    would come to whoever wakes up first, which mostly is the same one.
+
+    @param states: By slot.
+    @param taken: Likewise: how many places.
+    """
+
+    __slots__ = ("_slot", "_states", "_taken")
+
+    def __init__(self, slot: int, states: memoryview[int], taken: memoryview[int]) -> None:
+        self._slot = slot
+        self._states = states
+        self._taken = taken
+
+    def begin(self) -> None:
+        """
+        We take clients from now on.
+        """
+        self._states[self._slot] = _TAKING
+
+    def end(self) -> None:
+        """
+        We take no more.
+        """
+        self._states[self._slot] = _PRESENT
+
+    def isOurs(self) -> bool:
+        """
+        Tell whether no other has noticeably fewer clients than we have.
+        """
+        others = zip(self._states, self._taken, strict=True)
+        fewest = min((taken for state, taken in others if state == _TAKING), default=0)
+        return self._taken[self._slot] <= fewest + fewest // NOTICEABLE
 
 
 @frozen
@@ -48,11 +93,13 @@ class Share:
     @ivar addresses: Those it counts.
     @ivar room: Where it takes places for clients.
     @ivar isPresent: Tells whether somebody has a slot.
+    @ivar balance: Whose the next client is; L{None} where nobody else takes any.
     """
 
     addresses: Addresses = field(factory=OwnAddresses)
     room: Room = field(factory=Room)
     isPresent: Callable[[int], bool] = lambda slot: False
+    balance: Balance | None = None
 
 
 def shareOf(crew: Crew | None, addresses: int) -> Share:
@@ -107,7 +154,7 @@ class Commons:
         with lock:
             capacity = _layOut(descriptor, slots, addresses)
             memory = memoryview(mmap.mmap(descriptor, _size(slots, capacity)))
-            head, self._present, self._taken, rest = _parts(memory, slots)
+            head, self._states, self._taken, rest = _parts(memory, slots)
             register = Register(rest, slots, capacity)
         self._descriptor = descriptor
         self._shared = (lock, head.cast("Q"), register)
@@ -117,19 +164,20 @@ class Commons:
         Somebody has a slot from now on.  Whoever had it before is gone.
         """
         self.vacate(slot)
-        self._present[slot] = 1
+        self._states[slot] = _PRESENT
         lock = _Lock(self._descriptor, _PLACES_LOCK)
         return Share(
             SharedAddresses(slot, *self._shared),
             SharedRoom(slot, lock, self._taken),
-            lambda slot: bool(self._present[slot]),
+            lambda slot: self._states[slot] != _GONE,
+            Balance(slot, self._states, self._taken),
         )
 
     def vacate(self, slot: int) -> None:
         """
         Who had a slot is gone, and all its connections are.
         """
-        self._present[slot] = 0
+        self._states[slot] = _GONE
         self._taken[slot] = 0
         with SharedAddresses(slot, *self._shared) as addresses:
             addresses.vacate()
@@ -143,7 +191,7 @@ def _parts(
     memory: memoryview, slots: int
 ) -> tuple[memoryview, memoryview[int], memoryview[int], memoryview]:
     """
-    Return the head, by slot who is there and how many places they have taken, and the rest.
+    Return the head, by slot their states and how many places they have taken, and the rest.
     """
     one, two, three = (_HEAD.size + 8 * slots * n for n in range(3))
     return memory[:one], memory[one:two].cast("Q"), memory[two:three].cast("Q"), memory[three:]

@@ -28,6 +28,7 @@ from cmanager.jid import prepareDomain
 from cmanager.schema import Refused, keyOf, problems, strictConverter, toTOML
 from cmanager.settings import (
     LIVE,
+    MAX_NAME_OF_MANY,
     BOSHSettings,
     ClientCertificates,
     ClientSettings,
@@ -68,6 +69,7 @@ __all__ = [
     "TLSSettings",
     "load",
     "loads",
+    "read",
 ]
 
 _XMPP_ONLY = ("tcp", "tls")
@@ -85,18 +87,25 @@ def load(path: str | os.PathLike[str], environ: Mapping[str, str]) -> Settings:
 
     @raise ConfigError: With everything that is wrong.
     """
-    file = Path(path).absolute()
+    return loads(read(path), environ, directory=Path(path).absolute().parent, name=str(path))
+
+
+def read(path: str | os.PathLike[str]) -> str:
+    """
+    Return what a configuration file holds.
+
+    @raise ConfigError: It is no text, or too long.
+    """
     try:
-        with file.open("rb") as stream:
+        with Path(path).open("rb") as stream:
             raw = stream.read(MAX_CONFIG_BYTES + 1)
         if len(raw) > MAX_CONFIG_BYTES:
             raise ConfigError([f"{path}: larger than {MAX_CONFIG_BYTES} bytes"])
-        text = raw.decode("utf-8")
+        return raw.decode("utf-8")
     except OSError as error:
         raise ConfigError([f"{path}: cannot be read: {error.strerror}"]) from None
     except UnicodeDecodeError as error:
         raise ConfigError([f"{path}: not UTF-8 at byte {error.start}"]) from None
-    return loads(text, environ, directory=file.parent, name=str(path))
 
 
 def loads(
@@ -173,6 +182,7 @@ def _contradictions(settings: Settings) -> Iterator[str]:
     tls, client, limits = settings.tls, settings.client, settings.limits
     if tls.clientCertificates is ClientCertificates.REQUEST and tls.clientCa is None:
         yield 'tls.client-ca: is missing; client-certificates = "request" needs it'
+    yield from _longName(settings.manager)
     for name, few in (("listener", settings.listeners), ("server", settings.servers)):
         if not few:
             yield f"{name}: must be one or more [[tables]]"
@@ -220,6 +230,14 @@ def _contradictions(settings: Settings) -> Iterator[str]:
                     f"{here}.protocol: {prepared} is also served by server[{first}], and servers"
                     " that share a domain must have the same protocol"
                 )
+
+
+def _longName(manager: ManagerSettings) -> Iterator[str]:
+    if manager.workers != 1 and len(manager.name or "") > MAX_NAME_OF_MANY:
+        yield (
+            f"manager.name: must have at most {MAX_NAME_OF_MANY} characters, because each worker"
+            " puts its number behind it; or set workers = 1"
+        )
 
 
 def _nameless(host: str | None) -> Iterator[str]:

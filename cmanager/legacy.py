@@ -19,7 +19,7 @@ from attrs import Factory, define, field
 from cmanager.errors import ConfigError
 from cmanager.properties import CARRIED, LEFT, parse
 from cmanager.schema import toTOML
-from cmanager.settings import isAddress
+from cmanager.settings import MAX_NAME_OF_MANY, isAddress
 
 _HEADER = """\
 # Made from {source} by "cmanager import-config".
@@ -183,7 +183,7 @@ class _Converter:
             )
         name = properties.get("xmpp.manager.name")
         if name:
-            label = re.sub("[^a-z0-9]+", "-", name.lower())[:63].strip("-")
+            label = re.sub("[^a-z0-9]+", "-", name.lower())[:MAX_NAME_OF_MANY].strip("-")
             if label:
                 remark = "" if label == name.lower() else "made a DNS label"
                 self._set("xmpp.manager.name", "manager.name", label, remark)

@@ -123,8 +123,8 @@ class HTTPListener:
             isClear=self.isClear,
             hasXMPP=self.hasXMPP,
         )
-        where = listening(reactor, listener, hub.turn)
-        service: IService = ListenerService(where, listener.endpoint, factory)
+        where = listening(reactor, listener, hub)
+        service: IService = ListenerService(where, listener.endpoint, factory, hub.crew)
         return service
 
 

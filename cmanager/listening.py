@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.abstract import isIPv6Address
@@ -28,6 +29,8 @@ from cmanager.sockets import addressOf
 from cmanager.transport import SocketTransport
 
 if TYPE_CHECKING:
+    from cmanager.commons import Balance
+    from cmanager.router import Router
     from cmanager.settings import ListenerSettings
     from cmanager.turn import Turn
 
@@ -46,6 +49,11 @@ PAUSE_SECONDS = 1.0
 How long none is accepted where the process or the machine can take no more.
 """
 
+YIELD_SECONDS = 0.01
+"""
+How long clients are left to another process whose turn it is.  Who is too busy loses it.
+"""
+
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.ENOSPC)
 
 
@@ -57,12 +65,21 @@ class Port:
     @param sock: It listens, and does not block.  Other processes may accept from it, too.
     @param reactor: L{IReactorFDSet <twisted.internet.interfaces.IReactorFDSet>} and
         L{IReactorTime <twisted.internet.interfaces.IReactorTime>}.
+    @param balance: Between those processes.
     """
 
     log = Logger()
 
-    def __init__(self, sock: socket.socket, factory: Factory, reactor: Any, poller: Poller) -> None:
+    def __init__(
+        self,
+        sock: socket.socket,
+        factory: Factory,
+        reactor: Any,
+        poller: Poller,
+        balance: Balance | None = None,
+    ) -> None:
         self._socket = sock
+        self._balance = balance
         self._factory = factory
         self._reactor = reactor
         self._poller = poller
@@ -75,6 +92,8 @@ class Port:
         """
         self._factory.doStart()
         self._isListening = True
+        if self._balance is not None:
+            self._balance.begin()
         self._reactor.addReader(self)
 
     def stopListening(self) -> Deferred[None]:
@@ -83,6 +102,8 @@ class Port:
         """
         if self._isListening:
             self._isListening = False
+            if self._balance is not None:
+                self._balance.end()
             if self._pause is not None:
                 self._pause.cancel()
             else:
@@ -110,15 +131,26 @@ class Port:
         for _ in range(ACCEPTED_AT_ONCE):
             if not self._isListening or self._pause is not None:
                 return
-            try:
-                sock, peer = self._socket.accept()
-            except OSError as error:
-                # Others have to do with that one: it is gone, or another process has it.
-                if error.errno in _EXHAUSTED:
-                    self._exhausted(error)
+            if self._balance is not None and not self._balance.isOurs():
+                self._rest(YIELD_SECONDS, self._takeOver)
                 return
-            sock.setblocking(False)
-            self._connected(sock, peer)
+            if not self._accept():
+                return
+
+    def _accept(self) -> bool:
+        """
+        Accept one, if there is one.
+        """
+        try:
+            sock, peer = self._socket.accept()
+        except OSError as error:
+            # Others have to do with that one: it is gone, or another process has it.
+            if error.errno in _EXHAUSTED:
+                self._exhausted(error)
+            return False
+        sock.setblocking(False)
+        self._connected(sock, peer)
+        return True
 
     def _connected(self, sock: socket.socket, peer: Any) -> None:
         try:
@@ -148,12 +180,22 @@ class Port:
             seconds=PAUSE_SECONDS,
             why=os.strerror(error.errno or 0),
         )
+        self._rest(PAUSE_SECONDS, self._goOn)
+
+    def _rest(self, seconds: float, then: Callable[[], None]) -> None:
         self._reactor.removeReader(self)
-        self._pause = self._reactor.callLater(PAUSE_SECONDS, self._goOn)
+        self._pause = self._reactor.callLater(seconds, then)
 
     def _goOn(self) -> None:
         self._pause = None
         self._reactor.addReader(self)
+
+    def _takeOver(self) -> None:
+        """
+        Accept one whom nobody else has accepted meanwhile.
+        """
+        self._goOn()
+        self._accept()
 
     def connectionLost(self, reason: Failure) -> None:
         """
@@ -175,12 +217,16 @@ class Listening:
     @param reactor: Also L{IReactorTCP <twisted.internet.interfaces.IReactorTCP>}.
     @param gather: See L{Poller}.
     @param turn: Likewise.
+    @param balance: See L{Port}.
     """
 
-    def __init__(self, reactor: Any, gather: float, turn: Turn) -> None:
+    def __init__(
+        self, reactor: Any, gather: float, turn: Turn, balance: Balance | None = None
+    ) -> None:
         self._reactor = reactor
         self._gather = gather
         self._turn = turn
+        self._balance = balance
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._reactor, name)
@@ -217,17 +263,19 @@ class Listening:
         """
         sock.setblocking(False)
         poller = Poller(self._reactor, self._gather, self._turn)
-        port = Port(sock, factory, self._reactor, poller)
+        port = Port(sock, factory, self._reactor, poller, self._balance)
         port.startListening()
         return port
 
 
-def listening(reactor: Any, listener: ListenerSettings, turn: Turn) -> Any:
+def listening(reactor: Any, listener: ListenerSettings, hub: Router) -> Any:
     """
     Return what a listener's endpoint is to take for the reactor.
     """
     isOwn = listener.transport is Transports.OWN and isAvailable
-    return Listening(reactor, listener.gather, turn) if isOwn else reactor
+    if not isOwn:
+        return reactor
+    return Listening(reactor, listener.gather, hub.turn, hub.share.balance)
 
 
 def _resolved(interface: str, port: int, family: int) -> Any:

@@ -6,7 +6,8 @@ What is written to the log: one line for each event, for people or for programs.
 Layer 5; knows Twisted's events and no part of the program.
 
 Nothing a peer has sent can begin a line of its own, nor make one longer than the
-bounds here.
+bounds here.  What a worker wrote is an event again here (L{cmanager.relay}), with its
+number as C{log_worker}.
 """
 
 from __future__ import annotations
@@ -54,13 +55,14 @@ class LogWriter:
     """
     An observer that writes.
 
-    @ivar level: The least level written; may be changed at any time.  Twisted's own
-        notices are a level less important than ours.
+    @ivar form: For people, or for programs; may be changed at any time.
+    @ivar level: The least level written; likewise.  Twisted's own notices are a level
+        less important than ours.
     """
 
     def __init__(self, output: Output, form: LogFormat, level: LogLevel = LogLevel.INFO) -> None:
         self._output = output
-        self._line = _jsonLine if form is LogFormat.JSON else _textLine
+        self.form = form
         self.level = level
 
     def __call__(self, event: LogEvent) -> None:
@@ -72,7 +74,8 @@ class LogWriter:
         if least is Level.info and not _namespace(event).startswith("cmanager"):
             least = Level.warn
         if level >= least:
-            self._output.write(self._line(event, level.name) + "\n")
+            line = _jsonLine if self.form is LogFormat.JSON else _textLine
+            self._output.write(line(event, level.name) + "\n")
             self._output.flush()
 
 
@@ -129,8 +132,9 @@ def _safe(text: str) -> str:
 
 
 def _textLine(event: LogEvent, level: str) -> str:
+    worker = f"worker {event['log_worker']} " if "log_worker" in event else ""
     lines = [
-        f"{formatTime(event.get('log_time'))} {level:<8} {_part(_namespace(event))}:"
+        f"{formatTime(event.get('log_time'))} {level:<8} {worker}{_part(_namespace(event))}:"
         f" {_safe(_message(event).strip())}"
     ]
     lines += [f"    {_safe(line)}" for line in _traceback(event).splitlines()]
@@ -147,6 +151,8 @@ def _jsonLine(event: LogEvent, level: str) -> str:
     traceback = _traceback(event)
     if traceback:
         written["traceback"] = traceback
+    if "log_worker" in event:
+        written["worker"] = event["log_worker"]
     if written["namespace"] != "log_legacy":
         written |= _fields(event)
     return json.dumps(written)

@@ -11,9 +11,11 @@ from __future__ import annotations
 import contextlib
 import gc
 import math
+import os
 import resource
 import signal
 from collections.abc import Callable
+from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol
 
@@ -30,6 +32,8 @@ COLLECTOR_THRESHOLDS = (20000, 20, 50)
 Stanzas and sessions form no cycles; what does is rare.  Python's own 700 makes one read of a
 link reason enough to look for some.
 """
+
+CONTROL_GROUPS = Path("/sys/fs/cgroup")
 
 _STOPPING = (signal.SIGTERM, signal.SIGINT)
 
@@ -85,6 +89,25 @@ def easeCollector(collector: Any = gc) -> None:
     collector.set_threshold(*COLLECTOR_THRESHOLDS)
 
 
+def cores(groups: Path = CONTROL_GROUPS) -> int:
+    """
+    Return how many cores the process may use: those it may run on, or fewer where a
+    control group (a container, CPUQuota of systemd) has less time than they have.
+
+    @param groups: Where the control groups are.
+    """
+    found = float(len(os.sched_getaffinity(0)))
+    with contextlib.suppress(OSError, ValueError):
+        own = Path("/proc/self/cgroup").read_text().rpartition("0::")[2].strip()
+        here = groups / own.lstrip("/")
+        for group in (here, *here.parents):
+            if group.is_relative_to(groups) and (group / "cpu.max").exists():
+                quota, period = (group / "cpu.max").read_text().split()
+                if quota != "max":
+                    found = min(found, int(quota) / int(period))
+    return max(1, math.ceil(found))
+
+
 class Signals:
     """
     What signals do while the reactor runs.
@@ -93,13 +116,19 @@ class Signals:
     at once.  twistd's own way ends the process with that signal even after an orderly
     stop; this one leaves the exit status 0.
 
+    A worker leaves it to its supervisor to lose patience, and to hear of Ctrl-C, which
+    reaches both: SIGINT and a second SIGTERM do nothing there.
+
     @param reactor: L{twisted.internet.interfaces.IReactorCore}.
     @param reload: What SIGHUP does, in the reactor's thread.
     """
 
-    def __init__(self, reactor: Any, reload: Callable[[], object]) -> None:
+    def __init__(
+        self, reactor: Any, reload: Callable[[], object], *, isWorker: bool = False
+    ) -> None:
         self._reactor = reactor
         self._reload = reload
+        self._isWorker = isWorker
 
     def install(self) -> None:
         """
@@ -108,11 +137,13 @@ class Signals:
         """
         for number in _STOPPING:
             signal.signal(number, self._stop)
+        if self._isWorker:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGHUP, self._hangUp)
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
         for each in _STOPPING:
-            signal.signal(each, signal.SIG_DFL)
+            signal.signal(each, signal.SIG_IGN if self._isWorker else signal.SIG_DFL)
         self._reactor.callFromThread(self._stopReactor)
 
     def _stopReactor(self) -> None:

@@ -18,7 +18,7 @@ from cmanager.errors import ConfigError
 MAX_FILE_BYTES = 1048576
 MAX_DEPTH = 32
 
-_THREADS = "there are no threads to count: one process serves all clients"
+_THREADS = "there are no threads to count: see manager.workers"
 _JVM = "it is about the Java machine"
 _SYSTEM = "the operating system finds a better value by itself"
 _LOG = "the form of a line is given: log.format is text or json"

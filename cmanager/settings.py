@@ -27,6 +27,13 @@ With its wrapper a stanza must stay below the 1 MiB (in characters) that the
 server's scanner takes.
 """
 
+MAX_WORKERS = 256
+
+MAX_NAME_OF_MANY = 59
+"""
+With a hyphen and the number of a worker, a name is as long as a label in the DNS may be.
+"""
+
 PORT = 5262
 DIRECT_TLS_PORT = 5263
 
@@ -166,10 +173,11 @@ class Security(Enum):
 @frozen
 class ManagerSettings:
     """
-    @ivar name: L{None} is for the builder of the service to replace.
+    What is L{None} is for the builder of the service to replace.
     """
 
     name: Label | None = None
+    workers: Annotated[int, between(1, MAX_WORKERS)] | None = None
     drain: Seconds = 2.0
     grace: Seconds = 2.0
 

@@ -13,21 +13,28 @@ import os
 import secrets
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NoReturn
 
 from attrs import evolve
-from twisted.application.service import IService
+from twisted.application.service import IService, Service
 from twisted.python import usage
 from twisted.python.logfile import LogFile
 
 from cmanager import plugins
-from cmanager.check import check
-from cmanager.config import LogSettings, Settings, load
+from cmanager.check import check, found
+from cmanager.child import PLAN
+from cmanager.config import LogFormat, LogSettings, Settings, loads, read
 from cmanager.errors import ConfigError
-from cmanager.front import Front, Surroundings
+from cmanager.front import Front
 from cmanager.logs import LogWriter
+from cmanager.plan import Orders, Plan, readPlan
+from cmanager.process import cores
+from cmanager.root import Root, Surroundings
 from cmanager.router import Router
+from cmanager.supervisor import Supervisor
 from cmanager.tls import CertificateStore
+from cmanager.worker import Tie
 
 NAME_BYTES = 12
 """
@@ -72,6 +79,7 @@ class Options(usage.Options):
             "Where the demonstration takes clients: the ports for STARTTLS, for TLS from the first"
             " byte, for HTTP and for HTTPS; the first two alone leave browsers out.",
         ],
+        ["worker", None, None, "How the program starts its workers: not for operators."],
     ]
     optFlags = [
         [
@@ -87,6 +95,8 @@ class Options(usage.Options):
         """
         See that the options make sense together, and do C{--check}.
         """
+        if self["worker"] is not None:
+            return
         if (self["config"] is None) == (self["demo"] is None):
             raise usage.UsageError("give one of --config FILE and --demo DIRECTORY")
         if not self["check"]:
@@ -106,6 +116,8 @@ def makeService(options: Options) -> IService:
     from twisted.internet import reactor
 
     try:
+        if options["worker"] is not None:
+            return forWorker(readPlan(PLAN), os.environ, reactor)
         if options["demo"] is not None:
             return forDemo(options, reactor)
         return fromFile(options, os.environ, reactor)
@@ -137,17 +149,72 @@ def forDemo(options: Options, reactor: Any) -> Front:
     return build(demo.settings, evolve(around, behind=demo.service, welcome=welcome))
 
 
-def fromFile(options: Options, environ: Mapping[str, str], reactor: Any) -> Front:
+def fromFile(options: Options, environ: Mapping[str, str], reactor: Any) -> Root:
     """
-    Build what a configuration file describes.
+    Build what a configuration file describes: a front, or a supervisor of several.
 
     @raise ConfigError: It cannot work.
     """
     # twistd changes the directory before it starts anything.
     path = os.path.abspath(options["config"])
-    settings = load(path, environ)
-    around = surroundings(options, settings.log, reactor)
-    return build(settings, evolve(around, reload=lambda: load(path, environ)))
+    name = drawName()
+
+    def orders() -> Orders:
+        text = read(path)
+        settings = loads(text, environ, directory=Path(path).parent, name=path)
+        return Orders(path, text, complete(settings, name))
+
+    def proven() -> Orders:
+        made = orders()
+        problems = list(found(made.settings, reactor))
+        if problems:
+            raise ConfigError(problems)
+        return made
+
+    first = orders()
+    around = surroundings(options, first.settings.log, reactor)
+    if first.settings.manager.workers == 1:
+        return build(first.settings, evolve(around, reload=lambda: orders().settings))
+    parent: Mapping[str, Any] = options.parent or {}
+    if parent.get("chroot"):
+        raise ConfigError(["--chroot: workers could not be started there: set manager.workers = 1"])
+    chosen = parent.get("reactor")
+    return Supervisor(proven(), around, proven, (f"--reactor={chosen}",) if chosen else ())
+
+
+def forWorker(plan: Plan, environ: Mapping[str, str], reactor: Any) -> Front:
+    """
+    Build one front of several.
+
+    @raise ConfigError: It cannot work.
+    """
+    settings = plan.settings(environ)
+    around = Surroundings(
+        reactor,
+        # The supervisor reads this, and chooses the form.
+        writer=LogWriter(sys.stdout, LogFormat.JSON, settings.log.level),
+        reload=lambda: plan.settings(environ, read(plan.path)),
+        crew=plan.crew,
+    )
+    return build(settings, around)
+
+
+def drawName() -> str:
+    """
+    Return a name for a manager that has none.
+    """
+    return "cm-" + secrets.token_hex(NAME_BYTES)
+
+
+def complete(settings: Settings, name: str) -> Settings:
+    """
+    Fill in what a configuration leaves to the start.
+
+    @param name: See L{drawName}.
+    """
+    manager = settings.manager
+    manager = evolve(manager, name=manager.name or name, workers=manager.workers or cores())
+    return evolve(settings, manager=manager)
 
 
 def build(settings: Settings, around: Surroundings) -> Front:
@@ -156,9 +223,7 @@ def build(settings: Settings, around: Surroundings) -> Front:
 
     @raise ConfigError: A plugin or a certificate is missing or broken.
     """
-    if settings.manager.name is None:
-        name = "cm-" + secrets.token_hex(NAME_BYTES)
-        settings = evolve(settings, manager=evolve(settings.manager, name=name))
+    settings = complete(settings, drawName())
     chosen = plugins.find(settings)
     reactor = around.reactor
     tls = CertificateStore(settings.tls, reactor)
@@ -171,8 +236,11 @@ def build(settings: Settings, around: Surroundings) -> Front:
     for listener in settings.listeners:
         router.addListener(chosen.listeners[listener.type].service(reactor, listener, router))
     front = Front(settings, router, tls, around)
-    for child in (tls, router):
-        child.setServiceParent(front)  # type: ignore[no-untyped-call]  # Twisted's
+    children: list[Service] = [tls, router]
+    if around.crew is not None:
+        children.append(Tie(reactor, router, around.crew))
+    for child in children:
+        child.setServiceParent(front)
     return front
 
 

@@ -16,7 +16,13 @@ from twisted.application.service import IService, Service
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IAddress, IListeningPort, IReactorCore, IReactorTime
+from twisted.internet.interfaces import (
+    IAddress,
+    IListeningPort,
+    IReactorCore,
+    IReactorTime,
+    IStreamServerEndpoint,
+)
 from twisted.internet.protocol import Factory, Protocol
 from twisted.logger import Logger
 from twisted.plugin import IPlugin
@@ -27,6 +33,7 @@ from cmanager.arrival import UNKNOWN, Arrival
 from cmanager.door import Door, Ways
 from cmanager.errors import ConfigError, StreamError
 from cmanager.framing import Scanner
+from cmanager.inherited import Inherited
 from cmanager.interfaces import IListener
 from cmanager.listening import listening
 from cmanager.proxied import Networks
@@ -37,6 +44,7 @@ from cmanager.stream import ClientStream
 from cmanager.tls import XMPP_CLIENT
 
 if TYPE_CHECKING:
+    from cmanager.crew import Crew
     from cmanager.router import Router
 
 
@@ -181,15 +189,24 @@ class ListenerService(Service):
     Listens while it runs.
 
     @param endpoint: An endpoint string.
+    @param crew: Has the socket to take clients from instead, in a worker.
     """
 
     log = Logger()
 
-    def __init__(self, reactor: IReactorCore, endpoint: str, factory: Factory) -> None:
+    def __init__(
+        self, reactor: IReactorCore, endpoint: str, factory: Factory, crew: Crew | None = None
+    ) -> None:
         self._reactor = reactor
         self._text = endpoint
+        shared = None if crew is None else crew.sockets.get(endpoint)
+        self._endpoint: IStreamServerEndpoint
         try:
-            self._endpoint = serverFromString(reactor, endpoint)
+            self._endpoint = (
+                serverFromString(reactor, endpoint)
+                if shared is None
+                else Inherited(reactor, shared)
+            )
         except (ValueError, TypeError, KeyError, IndexError) as error:
             raise ConfigError([f"listener.endpoint: {endpoint!r}: {error}"]) from None
         self._factory = factory
@@ -220,7 +237,8 @@ class ListenerService(Service):
 
         def bound(port: IListeningPort) -> None:
             self._port = port
-            self.log.info("listening on {endpoint}", endpoint=self._text)
+            if not isinstance(self._endpoint, Inherited):
+                self.log.info("listening on {endpoint}", endpoint=self._text)
 
         def failed(failure: Failure) -> None:
             if failure.check(CancelledError):
@@ -289,8 +307,8 @@ class TCPListener:
         """
         clock = IReactorTime(reactor)
         factory = TCPFactory(clock, listener, hub, isDirect=self.isDirect)
-        where = listening(reactor, listener, hub.turn)
-        service: IService = ListenerService(where, listener.endpoint, factory)
+        where = listening(reactor, listener, hub)
+        service: IService = ListenerService(where, listener.endpoint, factory, hub.crew)
         return service
 
 

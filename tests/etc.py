@@ -34,13 +34,21 @@ class Site:
         self.path = self.directory / "cmanager.toml"
         self.write()
 
-    def write(self, more: str = "", *, endpoint: str = "tcp:0:interface=127.0.0.1") -> Path:
+    def write(
+        self,
+        more: str = "",
+        *,
+        endpoint: str = "tcp:0:interface=127.0.0.1",
+        manager: str = "workers = 1",
+    ) -> Path:
         """
         Write the configuration, with C{more} behind it, and return its path.  The
         server is one that nobody listens for.
+
+        @param manager: What stands in the table of that name.
         """
         self.path.write_text(
-            '[tls]\ncertificates = "certificates"\n'
+            f'[manager]\n{manager}\n[tls]\ncertificates = "certificates"\n'
             f'[[listener]]\ntype = "tcp"\nendpoint = "{endpoint}"\n'
             f'[[server]]\ndomains = ["{DOMAIN}"]\naddress = "127.0.0.1:1"\n'
             'secret-file = "secret"\nsecurity = "plain"\n' + more

@@ -30,6 +30,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 from zope.interface.verify import verifyObject
 
+from cmanager.commons import Share
 from cmanager.directory import Directory
 from cmanager.errors import StreamError
 from cmanager.interfaces import IClientStream
@@ -154,6 +155,8 @@ class Hub:
         self.turn = Turn(clock)
         self.bosh = Directory(BOSHSettings(inactivity=10, polling=0))
         self.tls = tls
+        self.crew = None
+        self.share = Share()
         self.refusal: StreamError | None = None
         self.sessions: list[RecordingSession] = []
 

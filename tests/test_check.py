@@ -13,6 +13,7 @@ import tomllib
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
+from cmanager import check as module
 from cmanager.check import check
 from tests.etc import DOMAIN, SECRET, Site
 
@@ -56,6 +57,15 @@ class CheckTests(SynchronousTestCase):
         self.assertEqual(shown["server"][0]["domains"], [DOMAIN])
         self.assertEqual(shown["client"]["stanza-bytes"], 262144)
         self.assertNotIn(SECRET, out)
+
+    def test_workers(self) -> None:
+        """
+        How many workers there are going to be is shown where the file leaves it open.
+        """
+        self.patch(module, "cores", lambda: 7)
+        for manager, shown in (("", 7), ("workers = 3", 3)):
+            self.site.write(manager=manager)
+            self.assertIn(f"[manager]\nworkers = {shown}\n", self.check()[1])
 
     def test_warnings(self) -> None:
         """

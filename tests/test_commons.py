@@ -16,7 +16,7 @@ from typing import Any
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from cmanager.commons import KEY_BYTES, Commons, Share, shareOf
+from cmanager.commons import KEY_BYTES, NOTICEABLE, Commons, Share, shareOf
 from cmanager.crew import Crew
 from cmanager.limits import AddressLimits, OwnAddresses, Refused
 from cmanager.settings import LimitSettings
@@ -210,6 +210,71 @@ class ShareTests(CommonsCase):
         commons.join(2)
         commons.vacate(1)
         self.assertEqual([share.isPresent(slot) for slot in range(SLOTS)], [False, False, True])
+
+
+class BalanceTests(CommonsCase):
+    """
+    Whose the next client is.
+    """
+
+    def setUp(self) -> None:
+        """
+        Three processes, of which two take clients.
+        """
+        super().setUp()
+        self.commons = Commons(self.memory(), SLOTS, 10)
+        self.shares = [self.commons.join(slot) for slot in range(SLOTS)]
+        for share in self.shares[:2]:
+            assert share.balance is not None
+            share.balance.begin()
+
+    def isOurs(self) -> list[bool]:
+        """
+        Return what they think.
+        """
+        return [share.balance.isOurs() for share in self.shares if share.balance is not None]
+
+    def take(self, slot: int, count: int) -> None:
+        """
+        Let one take clients.
+        """
+        for _ in range(count):
+            self.assertTrue(self.shares[slot].room.take(100000))
+
+    def test_fewest(self) -> None:
+        """
+        It is whose has the fewest; who takes none does not count.
+        """
+        self.assertEqual(self.isOurs()[:2], [True, True])
+        self.take(0, 1)
+        self.assertEqual(self.isOurs()[:2], [False, True])
+        self.take(1, 2)
+        self.assertEqual(self.isOurs()[:2], [True, False])
+
+    def test_ended(self) -> None:
+        """
+        Nor does who takes none any more, or is gone.
+        """
+        self.take(0, 1)
+        balance = self.shares[1].balance
+        assert balance is not None
+        balance.end()
+        self.assertTrue(self.shares[2].isPresent(1))
+        self.assertTrue(self.isOurs()[0])
+        balance.begin()
+        self.assertFalse(self.isOurs()[0])
+        self.commons.vacate(1)
+        self.assertTrue(self.isOurs()[0])
+
+    def test_noticeable(self) -> None:
+        """
+        With many clients a few more make no difference.
+        """
+        self.take(1, NOTICEABLE * 2)
+        self.take(0, NOTICEABLE * 2 + 2)
+        self.assertEqual(self.isOurs()[:2], [True, True])
+        self.take(0, 1)
+        self.assertEqual(self.isOurs()[:2], [False, True])
 
 
 class SlotTests(CommonsCase):

@@ -49,6 +49,7 @@ secret-environment = "SECRET"
 
 EXAMPLES = {
     "manager.name": "a random one",
+    "manager.workers": "one for each core",
     "public.host": "not announced",
     "public.websocket": "that of the listeners",
     "public.bosh": "that of the listeners",
@@ -339,6 +340,7 @@ class RangeTests(Case):
         """
         self.bounds("client", "stanza-bytes", 10000, 1000000, 1)
         self.bounds("server", "links", 1, 64, 1)
+        self.bounds("manager", "workers", 1, 256, 1)
         self.bounds("limits", "sessions", 1, 10000000, 1)
         self.bounds("manager", "drain", 0, 86400, 0.5)
         self.bounds("client", "max-depth", 8, 1000, 1)
@@ -368,9 +370,19 @@ class RangeTests(Case):
         The manager's name is a DNS label.
         """
         for name in ("a", "cm-1", "a" * 63):
-            self.assertEqual(read(f'[manager]\nname = "{name}"\n').manager.name, name)
+            text = f'[manager]\nworkers = 1\nname = "{name}"\n'
+            self.assertEqual(read(text).manager.name, name)
         for name in ("", "A", "-a", "a-", "a.b", "a" * 64, "ä", "a/b"):
             self.assertEqual(len(self.problemsOf(f'[manager]\nname = "{name}"\n')), 1, name)
+
+    def test_nameOfMany(self) -> None:
+        """
+        Where workers put a number behind it, it leaves room for that.
+        """
+        for workers in ("", "workers = 2\n"):
+            read(f'[manager]\n{workers}name = "{"a" * 59}"\n')
+            (problem,) = self.problemsOf(f'[manager]\n{workers}name = "{"a" * 60}"\n')
+            self.assertIn("at most 59 characters", problem)
 
     def test_badEndpoints(self) -> None:
         """

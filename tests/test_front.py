@@ -13,7 +13,6 @@ import os
 import signal
 from pathlib import Path
 
-from attrs import evolve
 from twisted.application.service import Application, IService, Service
 from twisted.internet.defer import Deferred
 from twisted.internet.testing import MemoryReactorClock
@@ -21,15 +20,15 @@ from twisted.logger import ILogObserver, globalLogPublisher
 from twisted.python.logfile import LogFile
 from twisted.trial.unittest import SynchronousTestCase
 
-from cmanager import front as module
 from cmanager.config import LogFormat, LogLevel, Settings, load
 from cmanager.errors import ConfigError
-from cmanager.framing import ENGINE
 from cmanager.front import STOP_MARGIN, Front, Surroundings, isLive
 from cmanager.logs import LogWriter
 from cmanager.process import COLLECTOR_THRESHOLDS
+from cmanager.tap import complete
 from cmanager.tls import CertificateStore
-from tests.etc import DOMAIN, Site
+from tests.etc import Site
+from tests.processes import CREW
 
 
 class FakeRouter(Service):
@@ -97,16 +96,21 @@ class FrontCase(SynchronousTestCase):
         self.router = FakeRouter()
         self.failures: list[ConfigError] = []
 
+    def read(self) -> Settings:
+        """
+        Read the configuration.
+        """
+        return complete(load(self.site.path, {}), "cm-test")
+
     def front(self, **surroundings) -> Front:
         """
         Make the front.
         """
-        settings = load(self.site.path, {})
-        settings = evolve(settings, manager=evolve(settings.manager, name="cm-test"))
+        settings = self.read()
         tls = CertificateStore(settings.tls, self.reactor)
         tls.load()
         around = {
-            "reload": lambda: load(self.site.path, {}),
+            "reload": self.read,
             "writer": self.writer,
             "fail": self.failures.append,
             **surroundings,
@@ -133,55 +137,12 @@ class StartTests(FrontCase):
 
     def test_lines(self) -> None:
         """
-        Version, domains, links, listeners and the limit of open files.
+        What is going to be tried, unless a supervisor has said so.
         """
-        self.patch(module, "raiseFileLimit", lambda wanted: wanted)
-        front = self.front()
-        front.privilegedStartService()
-        lines = self.lines()
-        self.assertIn("cmanager 0.1.0 starts as cm-test: Python 3.", lines[0])
-        self.assertIn(", Twisted ", lines[0])
-        self.assertTrue(lines[0].endswith(f", scanner: {ENGINE}"), lines[0])
-        self.assertEqual(
-            [line.partition("front: ")[2] for line in lines[1:]],
-            [
-                f"server for {DOMAIN}: 127.0.0.1:1, 2 links, plain",
-                "clients come in by tcp on tcp:0:interface=127.0.0.1",
-                "open files: the limit of 100067 is enough for 100000 clients",
-            ],
-        )
-
-    def test_srv(self) -> None:
-        """
-        Where the server is looked up, that is said.
-        """
-        text = self.site.path.read_text().replace('address = "127.0.0.1:1"\n', "")
-        self.site.path.write_text(text)
         self.front().privilegedStartService()
-        self.assertIn(
-            f"{DOMAIN}: the host of the SRV record of {DOMAIN}, port 5262, 2 links, plain",
-            "\n".join(self.lines()),
-        )
-
-    def test_files(self) -> None:
-        """
-        Too few open files are a warning that names how many clients they are enough
-        for.
-        """
-        for files, clients in ((100066, 99999), (67, 0), (10, 0)):
-            self.patch(module, "raiseFileLimit", lambda wanted, files=files: files)
-            self.front().privilegedStartService()
-            line = self.lines()[-1]
-            self.assertIn(f"warn front: open files: the limit of {files} is enough for", line)
-            self.assertIn(f"for {clients} clients, but limits.sessions is 100000", line)
-
-    def test_warnings(self) -> None:
-        """
-        Doubts about the configuration are told.
-        """
-        self.site.write("insecure = true\n")
-        self.front().privilegedStartService()
-        self.assertIn("warn front: configuration: server[0].insecure: any", self.lines()[1])
+        self.assertIn("info opening: cmanager 0.1.0 starts as cm-test: ", self.lines()[0])
+        self.front(crew=CREW).privilegedStartService()
+        self.assertEqual(self.lines(), [])
 
     def test_bindFails(self) -> None:
         """
@@ -346,7 +307,10 @@ class ReloadTests(FrontCase):
         """
         What cannot change does not, and is named, each time.
         """
-        front, lines = self.reload('links = 3\n[manager]\nname = "x"\n[log]\nformat = "json"\n')
+        front = self.front()
+        self.site.write('links = 3\n[log]\nformat = "json"\n', manager='name = "x"\nworkers = 1')
+        front.reload()
+        lines = self.lines()
         self.assertEqual(front.settings.servers[0].links, 2)
         self.assertEqual(front.settings.manager.name, "cm-test")
         warning = (

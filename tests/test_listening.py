@@ -8,7 +8,9 @@ Tests for L{cmanager.listening}.
 from __future__ import annotations
 
 import errno
+import os
 import socket
+from types import SimpleNamespace
 from typing import Any
 
 from twisted.internet.endpoints import serverFromString
@@ -20,10 +22,12 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
+from cmanager.commons import Commons, Share
 from cmanager.listening import (
     ACCEPTED_AT_ONCE,
     BACKLOG,
     PAUSE_SECONDS,
+    YIELD_SECONDS,
     Listening,
     Port,
     listening,
@@ -213,6 +217,90 @@ class PortTests(PortCase):
         self.assertTrue(self.factory.made[0].transport.connected)  # type: ignore[union-attr]
 
 
+class BalanceTests(PortCase):
+    """
+    Where others accept from the same socket each waits for its turn.
+    """
+
+    def setUp(self) -> None:
+        super().setUp()
+        shared = os.memfd_create("commons")
+        self.addCleanup(os.close, shared)
+        commons = Commons(shared, 2, 100)
+        ours, self.other = (commons.join(slot) for slot in range(2))
+        self.room = ours.room
+        assert self.other.balance is not None
+        self.other.balance.begin()
+        self.listening = Listening(self.reactor, 0.0, Turn(self.reactor), ours.balance)
+        self.port.stopListening()
+        self.port = self.listening.listenTCP(0, self.factory, interface="127.0.0.1")
+        self.addCleanup(self.port.stopListening)
+        make = self.factory.buildProtocol
+
+        def counted(addr: Any) -> Any:
+            self.room.take(1000)
+            return make(addr)
+
+        self.patch(self.factory, "buildProtocol", counted)
+
+    def read(self) -> int:
+        """
+        Let the port accept.
+
+        @return: How many it has accepted so far.
+        """
+        self.port.doRead()
+        return len(self.factory.made)
+
+    def test_inTurn(self) -> None:
+        """
+        It takes one, and leaves the next to the other, which has none; so it goes on.
+        """
+        self.connect(3)
+        self.assertEqual(self.read(), 1)
+        self.assertNotIn(self.port, self.reactor.readers)
+        self.assertEqual(self.read(), 1)
+        self.other.room.take(1000)
+        self.other.room.take(1000)
+        self.reactor.advance(YIELD_SECONDS)
+        self.assertIn(self.port, self.reactor.readers)
+        self.assertEqual(len(self.factory.made), 2)
+        self.assertEqual(self.read(), 3)
+
+    def test_busy(self) -> None:
+        """
+        Whom the other does not take in time, it takes itself.
+        """
+        self.connect(2)
+        self.assertEqual(self.read(), 1)
+        self.reactor.advance(YIELD_SECONDS / 2)
+        self.assertEqual(len(self.factory.made), 1)
+        self.reactor.advance(YIELD_SECONDS / 2)
+        self.assertEqual(len(self.factory.made), 2)
+
+    def test_alone(self) -> None:
+        """
+        If no other takes clients it takes them all.
+        """
+        assert self.other.balance is not None
+        self.other.balance.end()
+        self.connect(3)
+        self.assertEqual(self.read(), 3)
+
+    def test_stop(self) -> None:
+        """
+        When it listens no more nobody waits for it.
+        """
+        self.connect(2)
+        self.read()
+        self.port.stopListening()
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+        assert self.other.balance is not None
+        for _ in range(5):
+            self.assertTrue(self.other.balance.isOurs())
+            self.other.room.take(1000)
+
+
 class ExhaustedTests(SynchronousTestCase):
     """
     Where the process can take no more, clients wait.
@@ -324,8 +412,8 @@ class EndpointTests(SynchronousTestCase):
         """
         A listener may want Twisted's transports.
         """
-        turn = Turn(self.reactor)
+        hub: Any = SimpleNamespace(turn=Turn(self.reactor), share=Share())
         own = ListenerSettings("tcp", "tcp:0")
-        self.assertIsInstance(listening(self.reactor, own, turn), Listening)
+        self.assertIsInstance(listening(self.reactor, own, hub), Listening)
         stock = ListenerSettings("tcp", "tcp:0", transport=Transports.TWISTED)
-        self.assertIs(listening(self.reactor, stock, turn), self.reactor)
+        self.assertIs(listening(self.reactor, stock, hub), self.reactor)

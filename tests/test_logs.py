@@ -68,6 +68,13 @@ class TextTests(Case):
     Lines for people.
     """
 
+    def test_worker(self) -> None:
+        """
+        What a worker wrote names it.
+        """
+        self.log.info("up", log_worker=0)
+        self.assertTrue(self.lines()[0].endswith(" info     worker 0 link: up"))
+
     def test_line(self) -> None:
         """
         A line holds the time, the level, the part and the message.

@@ -7,13 +7,21 @@ Tests for L{cmanager.process}.
 
 from __future__ import annotations
 
+import os
 import resource
 import signal
+from pathlib import Path
 
 from twisted.internet.error import ReactorNotRunning
 from twisted.trial.unittest import SynchronousTestCase
 
-from cmanager.process import COLLECTOR_THRESHOLDS, Signals, easeCollector, raiseFileLimit
+from cmanager.process import (
+    COLLECTOR_THRESHOLDS,
+    Signals,
+    cores,
+    easeCollector,
+    raiseFileLimit,
+)
 
 INFINITY = resource.RLIM_INFINITY
 
@@ -135,6 +143,53 @@ class FileLimitTests(SynchronousTestCase):
         self.assertEqual(raiseFileLimit(1), 1)
 
 
+class CoreTests(SynchronousTestCase):
+    """
+    How many cores there are to use.
+    """
+
+    def setUp(self) -> None:
+        """
+        No control groups, and three cores to run on.
+        """
+        self.groups = Path(os.path.abspath(self.mktemp()))
+        self.groups.mkdir()
+        self.patch(os, "sched_getaffinity", lambda process: {0, 2, 5})
+
+    def group(self, limit: str) -> int:
+        """
+        Return what there is where the outermost group has a limit.
+        """
+        (self.groups / "cpu.max").write_text(limit)
+        return cores(self.groups)
+
+    def test_affinity(self) -> None:
+        """
+        They are those that the process may run on.
+        """
+        self.assertEqual(cores(self.groups), 3)
+
+    def test_quota(self) -> None:
+        """
+        Or as many as there is time for, if that is less.
+        """
+        for limit, found in (
+            ("max 100000\n", 3),
+            ("400000 100000\n", 3),
+            ("200000 100000\n", 2),
+            ("150000 100000\n", 2),
+            ("100 100000\n", 1),
+            ("x\n", 3),
+        ):
+            self.assertEqual(self.group(limit), found, limit)
+
+    def test_real(self) -> None:
+        """
+        There is at least one here.
+        """
+        self.assertGreater(cores(), 0)
+
+
 class FakeReactor:
     """
     Counts how often it is stopped.
@@ -198,6 +253,18 @@ class SignalTests(SynchronousTestCase):
         signal.raise_signal(signal.SIGTERM)
         for number in (signal.SIGTERM, signal.SIGINT):
             self.assertEqual(signal.getsignal(number), signal.SIG_DFL)
+
+    def test_worker(self) -> None:
+        """
+        A worker is stopped by SIGTERM alone, and never ended by a second one.
+        """
+        Signals(self.reactor, self.reload, isWorker=True).install()
+        signal.raise_signal(signal.SIGINT)
+        self.assertEqual(self.reactor.stopped, 0)
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGINT)
+        self.assertEqual(self.reactor.stopped, 1)
 
     def test_alreadyStopping(self) -> None:
         """

@@ -20,6 +20,7 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
+from attrs import evolve
 from twisted.application.service import Application, IServiceMaker, Service
 from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import ILogObserver
@@ -29,13 +30,17 @@ from twisted.scripts.twistd import ServerOptions
 from twisted.trial.unittest import SynchronousTestCase
 
 from cmanager import tap
-from cmanager.config import LogFormat, LogSettings, load
+from cmanager.config import LogFormat, LogLevel, LogSettings, load
 from cmanager.errors import ConfigError, StanzaError
 from cmanager.front import Front, Surroundings
 from cmanager.logs import LogWriter
+from cmanager.plan import Plan
 from cmanager.server import demo
 from cmanager.stanza import NS_CLIENT, Stanza
+from cmanager.supervisor import Supervisor
+from cmanager.worker import Tie
 from tests.etc import DOMAIN, SECRET, Site
+from tests.processes import CREW
 from tests.test_plugins import PluginCase, example
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -139,7 +144,8 @@ class BuildTests(PluginCase):
         self.assertEqual(len(names), 2)
         for name in names:
             self.assertTrue(re.fullmatch("cm-[0-9a-f]{24}", name or ""))
-        front = self.build('[manager]\nname = "cm-1"\n')
+        self.site.write(manager='name = "cm-1"')
+        front = tap.build(load(self.site.path, {}), self.around)
         self.assertEqual(front.settings.manager.name, "cm-1")
 
     def test_tree(self) -> None:
@@ -283,6 +289,71 @@ class MakeServiceTests(SynchronousTestCase):
         site.write("[limits]\nsessions = 7\n")
         front.reload()
         self.assertEqual(front.settings.limits.sessions, 7)
+
+    def test_workers(self) -> None:
+        """
+        With more workers than one comes a supervisor, which has them use the reactor that it
+        was told to use, and finds out what they could not do.
+        """
+        site = Site(self.mktemp())
+        site.write(manager="workers = 2")
+        options = self.options("--config", str(site.path))
+        options.parent["reactor"] = "poll"
+        supervisor = tap.makeService(options)
+        self.assertIsInstance(supervisor, Supervisor)
+        self.assertEqual(len(supervisor.posts), 2)
+        self.assertEqual(supervisor._options, ("--reactor=poll",))
+        orders = supervisor._read()
+        self.assertEqual(orders.text, site.path.read_text())
+        self.assertEqual(orders.settings, supervisor.posts[0].orders.settings)
+        (site.certificates / f"{DOMAIN}.pem").write_text("x")
+        self.assertRaises(ConfigError, supervisor._read)
+
+    def test_cores(self) -> None:
+        """
+        Unless told otherwise there is one for each core.
+        """
+        self.patch(tap, "cores", lambda: 5)
+        site = Site(self.mktemp())
+        site.write(manager="")
+        supervisor = tap.makeService(self.options("--config", str(site.path)))
+        self.assertEqual(len(supervisor.posts), 5)
+        self.assertEqual(supervisor._options, ())
+
+    def test_chroot(self) -> None:
+        """
+        Where no worker could be started that is said.
+        """
+        site = Site(self.mktemp())
+        site.write(manager="workers = 2")
+        options = self.options("--config", str(site.path))
+        options.parent["chroot"] = "/srv"
+        error = self.assertRaises(ConfigError, tap.fromFile, options, {}, None)
+        self.assertIn("--chroot", error.problems[0])
+
+    def test_worker(self) -> None:
+        """
+        A worker is a front by its plan, with lines of JSON for the supervisor to read.
+        """
+        site = Site(self.mktemp())
+        site.write('[log]\nlevel = "debug"\n')
+        shared = os.memfd_create("commons")
+        self.addCleanup(os.close, shared)
+        crew = evolve(CREW, shared=shared)
+        plan = Plan(str(site.path), site.path.read_text(), "cm-1", crew)
+        plans = []
+        self.patch(tap, "readPlan", lambda descriptor: plans.append(descriptor) or plan)
+        front = tap.makeService(self.options("--worker", "1"))
+        self.assertEqual(plans, [0])
+        self.assertEqual(front.settings.manager.name, "cm-1")
+        self.assertIs(front._around.crew, crew)
+        writer = front._around.writer
+        self.assertEqual((writer.form, writer.level), (LogFormat.JSON, LogLevel.DEBUG))
+        self.assertIsInstance(list(front)[-1], Tie)
+        site.write("[limits]\nsessions = 7\n", manager='name = "x"\nworkers = 9')
+        front.reload()
+        self.assertEqual(front.settings.limits.sessions, 7)
+        self.assertEqual(front.settings.manager.name, "cm-1")
 
     def test_broken(self) -> None:
         """
@@ -447,7 +518,7 @@ class ProcessTests(SynchronousTestCase):
         status, out, err = process.finish()
         self.assertEqual((status, err), (0, ""))
         events = [json.loads(line) for line in [*process.lines, *out.splitlines()]]
-        self.assertEqual(events[0]["namespace"], "cmanager.front.Front")
+        self.assertEqual(events[0]["namespace"], "cmanager.opening.Opening")
         self.assertEqual(events[0]["version"], "0.1.0")
         self.assertEqual(events[-1]["message"], "stopped")
 

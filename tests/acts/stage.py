@@ -39,10 +39,15 @@ STOP_SECONDS = 30.0
 DOMAIN = "verona.example"
 PASSWORD = "wherefore art thou"
 SECRET = "the balcony, at midnight"
-LINK_READY = r"is ready"
+LINK_READY = r"^link .* is ready"
+WORKERS = os.environ.get("CMANAGER_WORKERS", "1")
+"""
+How many processes share the clients where an act does not say.
+"""
 
 CONFIGURATION = """
 [manager]
+workers = {workers}
 drain = 0.2
 grace = 1.0
 {manager}
@@ -370,7 +375,7 @@ class Stage:
 
     def __init__(self, reactor: Any, directory: Path, backend: Backend, **settings: str) -> None:
         """
-        @param settings: C{links}: how many there are; C{domains}: of the server, each in
+        @param settings: C{workers}: how many there are; C{links}: of each; C{domains}: of the server, each in
             quotes; C{manager}, C{tls}, C{server} and C{more}: lines of configuration for
             these tables and behind them, where C{{authority}} stands for the file of our authority.
         """
@@ -384,6 +389,7 @@ class Stage:
         self.front: FrontProcess | None = None
         self.environment: dict[str, str] = {}
         self._values = {
+            "workers": WORKERS,
             "links": "2",
             "domains": f'"{DOMAIN}"',
             "manager": "",
@@ -393,6 +399,20 @@ class Stage:
             **settings,
         }
         self._write()
+
+    @property
+    def workers(self) -> int:
+        """
+        How many processes share the clients.
+        """
+        return int(self._values["workers"])
+
+    @property
+    def links(self) -> int:
+        """
+        How many links there are, of all workers.
+        """
+        return int(self._values["links"]) * self.workers
 
     def issuer(self) -> Authority:
         """
@@ -428,7 +448,7 @@ class Stage:
         """
         await self.backend.start()
         await self.relay.listen(self.host)
-        await self.startFront().until(LINK_READY, times=int(self._values["links"]))
+        await self.startFront().until(LINK_READY, times=self.links)
 
     def startFront(self) -> FrontProcess:
         """
