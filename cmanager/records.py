@@ -159,7 +159,7 @@ class SocketRecords(Records):
     socket, and while there is no room nothing more is read.
     """
 
-    __slots__ = ("_isOwed", "_transport", "holds")
+    __slots__ = ("_isOwed", "_most", "_pending", "_transport")
 
     def __init__(self, connection: SSL.Connection, transport: SocketTransport) -> None:
         super().__init__(connection)
@@ -168,7 +168,8 @@ class SocketRecords(Records):
         lib.SSL_clear_mode(connection._ssl, lib.SSL_MODE_AUTO_RETRY)
         self._transport = transport
         self._isOwed = False  # something was to be sent before it could be
-        self.holds = False
+        self._most = MAX_RECORD_BYTES  # in a record; a client may want smaller ones (RFC 6066)
+        self._pending = 0  # bytes of a record that OpenSSL has made and the kernel not taken
 
     def receive(self, data: bytes) -> bytes:
         """
@@ -224,18 +225,35 @@ class SocketRecords(Records):
         if self._transport.socket is not None:
             try:
                 while taken < size:
-                    # OpenSSL takes a record at a time.
-                    taken += self._connection.send(data[taken:] if taken else data)
-                    self.holds = False
+                    taken += self._sendRecord(data, taken)
                 return taken
             except SSL.WantWriteError:
-                self.holds = True
+                pass
             except SSL.SysCallError as error:
+                # OpenSSL does not read any more either.
                 self._transport.cannotWrite(error)
+                self._transport.loseConnection()
             except SSL.Error as error:
                 self.failure = reasonOf(error)
         self._transport.ask()
         return taken
+
+    def _sendRecord(self, data: bytes | memoryview, start: int) -> int:
+        # With more than a record OpenSSL can get through that and stop in the next one, and
+        # says only that it has stopped.
+        size = self._pending or min(len(data) - start, self._most)
+        self._pending = size
+        taken = self._connection.send(data if size == len(data) else data[start : start + size])
+        self._pending = 0
+        self._most = taken if taken < size else self._most
+        return taken
+
+    @property
+    def holds(self) -> bool:
+        """
+        See L{Sink <cmanager.sinks.Sink>}.
+        """
+        return self._pending > 0
 
     def redirect(self, writable: Callable[[], object]) -> None:
         """

@@ -11,7 +11,6 @@ import select
 import socket
 import struct
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
 from twisted.internet.interfaces import IHalfCloseableProtocol
@@ -206,10 +205,18 @@ class Far:
         Send until no more is taken; return how much that was.
         """
         size = 0
-        with suppress(BlockingIOError):
-            while True:
-                size += self.socket.send(b"." * 65536)
+        while taken := self.send(b"." * 65536):
+            size += taken
         return size
+
+    def send(self, data: bytes) -> int:
+        """
+        Send what is taken; return how much that was.
+        """
+        try:
+            return self.socket.send(data)
+        except BlockingIOError:
+            return 0
 
     def reset(self) -> None:
         """

@@ -76,7 +76,7 @@ class TLSClient:
         except SSL.ZeroReturnError:
             self.ended = True
         except SSL.Error as error:
-            self.failure = reasonOf(error)
+            self.failure = self.failure or reasonOf(error)
         try:
             return self.connection.bio_read(1 << 20)
         except SSL.Error:
