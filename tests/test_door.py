@@ -28,8 +28,9 @@ from cmanager.preface import SIGNATURE
 from cmanager.proxied import Networks
 from cmanager.settings import LimitSettings, ListenerSettings
 from cmanager.tls import XMPP_CLIENT
-from tests.suite import Hub, Transport, storeIn
+from tests.suite import Hub, storeIn
 from tests.test_records import TLSClient
+from tests.wires import Transport
 
 CLIENT = "192.0.2.1"
 PROXY = "198.51.100.9"

@@ -27,8 +27,9 @@ from cmanager.errors import LocalError
 from cmanager.httptransport import HTTPTransport
 from cmanager.records import MAX_RECORD_BYTES, Records
 from cmanager.settings import LimitSettings, ListenerSettings
-from tests.suite import Hub, Transport, storeIn
+from tests.suite import Hub, storeIn
 from tests.test_records import TLSClient
+from tests.wires import Transport
 
 CLIENT = "192.0.2.1"
 

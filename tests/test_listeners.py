@@ -35,10 +35,11 @@ from cmanager.listeners import AnyListener, HTTPListener, HTTPSListener
 from cmanager.settings import LimitSettings, ListenerSettings, TLSSettings, Transports
 from cmanager.tls import XMPP_CLIENT, CertificateStore, ServerTLS
 from tests.bosh import post
-from tests.suite import HEADER, Hub, Transport, storeIn
+from tests.suite import HEADER, Hub, storeIn
 from tests.test_records import TLSClient
 from tests.test_web import Response, responses
 from tests.websockets import Judge, headers, text
+from tests.wires import Transport
 
 NS = NS_BODY.encode()
 CLIENT = "192.0.2.1"

@@ -23,10 +23,11 @@ from cmanager.tcp import TLSStream
 from cmanager.tls import XMPP_CLIENT, CertificateStore
 from tests import suite
 from tests.certificates import authority
-from tests.suite import HEADER, OPENED, StreamCase, Transport
+from tests.suite import HEADER, OPENED, StreamCase
 from tests.test_outbox import message
 from tests.test_records import TLSClient
 from tests.ways import TLSWay
+from tests.wires import Transport
 
 STARTTLS = b"<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>"
 PROCEED = b'<proceed xmlns="urn:ietf:params:xml:ns:xmpp-tls"/>'
@@ -84,6 +85,12 @@ class CloseTests(suite.CloseTests):
         self.stream.close()
         self.stream.startTLS(PROCEED)
         self.assertEqual(self.sent(), FOOTER)
+
+
+class StuckTests(suite.StuckTests):
+    """
+    Over TCP.
+    """
 
 
 class TimeTests(suite.TimeTests):
@@ -149,6 +156,14 @@ class TLSWriteTests(suite.WriteTests):
 
 
 class TLSCloseTests(suite.CloseTests):
+    """
+    In TLS.
+    """
+
+    makeWay = TLSWay
+
+
+class TLSStuckTests(suite.StuckTests):
     """
     In TLS.
     """
@@ -362,7 +377,7 @@ class DirectTests(TLSCase):
             records = Records(self.hub.tls.creator().serverConnectionForTLS(None))
             arrival = Arrival(records=records, isSecureOutside=isSecureOutside)
             self.stream, self.transport = TLSStream(factory, arrival), Transport(None)
-            self.stream.makeConnection(self.transport)
+            self.transport.connect(self.stream)
             self.assertIs(self.stream.tlsFacts(), None)
             self.client = TLSClient()
             self.exchange()

@@ -36,7 +36,8 @@ from cmanager.web import (
     pathOf,
 )
 from tests.properties import given, settings, st
-from tests.suite import Hub, Transport, storeIn
+from tests.suite import Hub, storeIn
+from tests.wires import Transport
 
 CLIENT = "192.0.2.1"
 PROXY = "198.51.100.9"

@@ -23,7 +23,7 @@ from cmanager.stanza import FOOTER, NS_CLIENT, NS_STREAMS, Stanza, StreamHeader,
 from cmanager.upgrade import UpgradeRequest
 from cmanager.websocket import WebSocketStream
 from tests import suite, test_frames
-from tests.suite import HEADER, OPENED, Origin, StreamCase, Transport
+from tests.suite import HEADER, OPENED, Origin, StreamCase
 from tests.test_outbox import message
 from tests.test_records import TLSClient
 from tests.ways import SecureWebSocketWay, WebSocketWay
@@ -40,6 +40,7 @@ from tests.websockets import (
     headers,
     text,
 )
+from tests.wires import Transport
 
 OPEN = f"<open xmlns='{NS_FRAMING}' to='a.example' version='1.0'/>".encode()
 ELSEWHERE = "wss://other.example/ws?a=1&b=2"
@@ -78,6 +79,14 @@ class WriteTests(suite.WriteTests):
 
 
 class CloseTests(suite.CloseTests):
+    """
+    Over WebSocket.
+    """
+
+    makeWay = WebSocketWay
+
+
+class StuckTests(suite.StuckTests):
     """
     Over WebSocket.
     """
@@ -141,6 +150,14 @@ class SecureCloseTests(suite.CloseTests):
     makeWay = SecureWebSocketWay
 
 
+class SecureStuckTests(suite.StuckTests):
+    """
+    In TLS.
+    """
+
+    makeWay = SecureWebSocketWay
+
+
 class SecureTimeTests(suite.TimeTests):
     """
     In TLS.
@@ -183,7 +200,7 @@ class WebSocketCase(StreamCase):
         origin: Any = Origin(self.clock, listener, self.hub)
         self.stream = WebSocketStream(origin, arrival, request)
         self.transport = Transport(None)
-        self.stream.makeConnection(self.transport)
+        self.transport.connect(self.stream)
         self.session = self.hub.sessions[-1]
 
 

@@ -17,16 +17,21 @@ from typing import Any
 
 from cmanager.arrival import Arrival
 from cmanager.framed import NS_FRAMING
-from cmanager.records import Records
+from cmanager.listening import Listening
+from cmanager.records import RECORD_OVERHEAD, Records
 from cmanager.stanza import FOOTER, NS_STREAMS, Stanza, StreamHeader
 from cmanager.stream import ClientStream
 from cmanager.tcp import TCPStream, TLSStream
 from cmanager.tls import XMPP_CLIENT
+from cmanager.turn import Turn
 from cmanager.upgrade import UpgradeRequest
 from cmanager.websocket import WebSocketStream
+from tests.pollers import HandReactor
 from tests.test_outbox import message
 from tests.test_records import TLSClient
+from tests.tlsforger import APPLICATION
 from tests.websockets import PING, PONG, TEXT, Judge, frame, hangup, headers, text
+from tests.wires import SocketWire, Transport
 
 _XMLNS = b' xmlns="jabber:client"'
 _XMLNS_STREAM = f' xmlns:stream="{NS_STREAMS}"'.encode()
@@ -60,6 +65,24 @@ class TCPWay:
         Make its stream.
         """
         return TCPStream(origin)
+
+    def wire(self, clock: HandReactor, peer: Any) -> Any:
+        """
+        Return what its connection is to be.
+        """
+        return Transport(peer)
+
+    def ports(self, reactor: Any) -> Any:
+        """
+        Return what listens for it.
+        """
+        return reactor
+
+    def weight(self, data: bytes) -> int:
+        """
+        Return what one read of C{data} counts.
+        """
+        return len(data)
 
     def listener(self, *, keepalive: float | None = None) -> dict[str, Any]:
         """
@@ -138,6 +161,42 @@ class TLSWay(TCPWay):
         Make its stream.
         """
         return TLSStream(origin, Arrival(records=_records(origin)))
+
+
+class TCPSocketWay(TCPWay):
+    """
+    One over a transport of our own.
+    """
+
+    def wire(self, clock: HandReactor, peer: Any) -> Any:
+        """
+        Return what its connection is to be.
+        """
+        return SocketWire(clock, peer)
+
+    def ports(self, reactor: Any) -> Any:
+        """
+        Return what listens for it.
+        """
+        return Listening(reactor, 0.001, Turn(reactor))
+
+
+class TLSSocketWay(TCPSocketWay, TLSWay):
+    """
+    One in TLS from the first byte, over a transport of our own.
+    """
+
+    def stream(self, origin: Any) -> ClientStream:
+        """
+        Make its stream.
+        """
+        return TLSStream(origin, Arrival(tls=origin.hub.tls.creator(None, (XMPP_CLIENT,))))
+
+    def weight(self, data: bytes) -> int:
+        """
+        Return what one read of C{data} counts: a step of the handshake is a record.
+        """
+        return len(data) if data[0] == APPLICATION else RECORD_OVERHEAD
 
 
 def _records(origin: Any) -> Records:
