@@ -231,6 +231,7 @@ class Door(Protocol):
         outbox = self._outbox
         assert outbox is not None, "made with the records"
         plain = records.receive(data)
+        self._amount += records.amount - len(data)
         outbox.flush()
         if records.failure is not None:
             peer = self._address or LOCAL_PEER

@@ -29,10 +29,19 @@ class Transport(StringTransport):
 
     @ivar isFull: From the next write on.
     @ivar aborted: It has been.
+    @ivar isLost: It has gone by itself.
     """
 
     aborted = False
     isFull = False
+    isLost = False
+
+    @property
+    def real(self) -> Any:
+        """
+        What protocols know.
+        """
+        return self
 
     def __init__(self, peer: Any = None) -> None:
         super().__init__(peerAddress=peer or CLIENT)
@@ -111,7 +120,7 @@ class SocketWire:
     The same over a Unix socket.  Nothing happens but upon what the test does, and all of it:
     whatever would go on for ever fails.
 
-    @ivar real: The transport.
+    @ivar real: What protocols know.
     """
 
     def __init__(self, clock: HandReactor, peer: Any = None) -> None:
@@ -226,6 +235,13 @@ class SocketWire:
         It has been told to close.
         """
         return self.real.disconnecting
+
+    @property
+    def isLost(self) -> bool:
+        """
+        It has gone.
+        """
+        return self.real.socket is None
 
     @property
     def aborted(self) -> bool:
