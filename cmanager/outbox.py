@@ -234,3 +234,5 @@ class Outbox:
         would wait for the garbage collector.
         """
         self._records = None
+        if isinstance(self._sink, SocketRecords):
+            self._sink.forget()

@@ -177,14 +177,14 @@ class SocketRecords(Records):
 
         @param data: Nothing.
         """
-        connection = self._connection
         self.amount = RECORD_OVERHEAD
+        if self._transport.socket is None:
+            return b""
         if self.ended or self.failure is not None:
             self._transport.discard()
             return b""
+        connection = self._connection
         try:
-            if self._transport.socket is None:
-                return b""
             if not self.established:
                 self._shakeHands(connection)
                 if self._isOwed:
@@ -272,6 +272,13 @@ class SocketRecords(Records):
         See L{Sink <cmanager.sinks.Sink>}.
         """
         self._transport.release()
+
+    def forget(self) -> None:
+        """
+        Let go of what OpenSSL keeps: the connection is gone.
+        """
+        self.established = False
+        del self._connection
 
     def outgoing(self) -> bytes:
         """

@@ -186,8 +186,7 @@ class SocketTransport(Consumer):
         """
         For whoever reads: what comes is of no use any more.
         """
-        if self.socket is None:
-            return
+        assert self.socket is not None, "whoever reads has looked"
         try:
             if not self.socket.recv(READ_BYTES):
                 self.ended()

@@ -468,8 +468,13 @@ class SocketRecordsTests(SocketRecordsCase):
             self.records.close()
             self.outbox.finish()
             self.outbox.release()
+            taken = self.outbox.take()
+            self.outbox.forget()
+            self.assertIs(self.records.description(), None)
+            self.outbox.put(b"x")
+            self.assertEqual(self.records.receive(b""), b"")
             self.assertEqual([other.recv(100) for other in others], [b"theirs"] * 2)
-            self.assertEqual(self.outbox.take(), [late])
+            self.assertEqual(taken, [late])
 
     def test_broken(self) -> None:
         """

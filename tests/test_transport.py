@@ -486,7 +486,6 @@ class OtherReaderTests(TransportCase):
                 self.far.socket.close()
             self.settle()
             self.assertLost(ConnectionLost if isReset else ConnectionDone)
-            self.transport.discard()
 
     def test_room(self) -> None:
         """
