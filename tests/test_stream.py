@@ -341,7 +341,7 @@ class StartTLSTests(TLSCase):
         bad[-1] ^= 1
         self.receive(good + bytes(bad))
         self.assertTrue(self.transport.disconnecting)
-        self.assertEqual(self.session.seen[-1], ("opened", "a.example"))
+        self.assertEqual(self.session.seen.count(("opened", "a.example")), 2)
 
 
 class RawTLSWay(TLSWay):
