@@ -56,7 +56,9 @@ TIMEOUT_SECONDS = 15
 
 OPTIONS = """
 connection_manager_secret = "s3cret"
-connection_manager_secrets = { own = { "old", "new" }; Capital = "big"; nobody = false }
+connection_manager_secrets = {
+  own = { "old", "new" }; ["own-1"] = "its"; Capital = "big"; nobody = false
+}
 """
 
 HOSTS = """
@@ -565,6 +567,26 @@ class LinkTests(ModuleTestCase):
             peer.header()
             await peer.next("features")
             peer.handshake(SECRET)
+            self.assertEqual(await self.streamError(peer), "not-authorized", manager)
+
+    async def test_workers(self) -> None:
+        """
+        The secrets of a manager are those of its workers, too, but of nobody else whose
+        name is alike; one that has its own has only that.
+        """
+        await self.ready("own-0", "old")
+        await self.ready("capital-12", "big")
+        for manager, secret in (
+            ("own-0", SECRET),
+            ("own-1", "new"),
+            ("own-x", "old"),
+            ("own-0-0", "old"),
+            ("nobody-0", SECRET),
+        ):
+            peer = await self.connect(manager)
+            peer.header()
+            await peer.next("features")
+            peer.handshake(secret)
             self.assertEqual(await self.streamError(peer), "not-authorized", manager)
 
     async def test_oddHandshake(self) -> None:

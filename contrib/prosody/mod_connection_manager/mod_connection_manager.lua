@@ -676,14 +676,19 @@ local function start_tls(link)
 	link.conn:starttls(context);
 end
 
--- The secrets a manager may use: its own if it has any, else the common ones.
+-- The secrets a manager may use: its own if it has any, those of the manager whose worker
+-- it is by its name ("cm1-0" of "cm1"), else the common ones.
 local function secrets_of(name)
-	local secrets = module:get_option("connection_manager_secret");
+	local by_name = {};
 	local own = module:get_option("connection_manager_secrets");
 	for key, value in pairs(type(own) == "table" and own or {}) do
 		-- The name has been prepared, as all addresses are.
-		if type(key) == "string" and nameprep(key) == name then secrets = value; end
+		local prepared = type(key) == "string" and nameprep(key);
+		if prepared then by_name[prepared] = value; end
 	end
+	local secrets = by_name[name];
+	if secrets == nil then secrets = by_name[name:match("^(.+)%-%d+$")]; end
+	if secrets == nil then secrets = module:get_option("connection_manager_secret"); end
 	if type(secrets) ~= "table" then secrets = { secrets }; end
 	return secrets;
 end
