@@ -116,15 +116,19 @@ class Link(LinkStream):
         if not self.isReady:
             self._hub.metrics.increment("stanzas_lost_in_link")
             return
-        data, attributes = stanza.data, stanza.attributes
-        if len(data) > REMEMBERED_BYTES:
-            if self._isTooLarge(stanza):
-                return
-            attributes = abridged(attributes)
+        data = stanza.data
+        if len(data) <= REMEMBERED_BYTES:
+            # In the profile the first ">" ends the start tag.
+            tag = data.partition(b">")[0]
+        elif self._isTooLarge(stanza):
+            return
+        else:
+            tag = abridged(stanza)
         funnel, remember = self._funnel, self._remember
         funnel.stanzas = number = funnel.stanzas + 1
-        remember((number, session.id, stanza.name, stanza.namespace, attributes))
-        funnel.write(self._writer.route(session.wireID, number, data))
+        ids, route = self._writer.route(session.wireID, number, data)
+        remember(ids + tag)
+        funnel.write(route)
 
     def fail(self, session: Session | Ghost, stanza: Stanza) -> None:
         """

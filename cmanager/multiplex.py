@@ -59,6 +59,7 @@ from cmanager.stanza import (
 
 __all__ = [
     "MAX_UPWARD_BYTES",
+    "ROUTE_IDS",
     "STARTTLS",
     "Accepted",
     "ClientHeader",
@@ -86,6 +87,11 @@ MAX_UPWARD_BYTES = 1048576 - 8192
 """
 The largest element that may go up: with what stands around it, the server's scanner
 takes 1 MiB, and ends the link over more.  What comes down is not bounded so.
+"""
+
+ROUTE_IDS = b'%s" id="%x">'
+"""
+How the start tag of a route ends: with the escaped id of the stream, and its own.
 """
 
 STARTTLS = b'<starttls xmlns="%s"/>' % NS_TLS.encode()
@@ -166,14 +172,16 @@ class LinkWriter:
         """
         return b"<handshake>%s</handshake>" % digest(streamID, secret).encode()
 
-    def route(self, wireID: bytes, routeID: int, data: bytes) -> bytes:
+    def route(self, wireID: bytes, routeID: int, data: bytes) -> tuple[bytes, bytes]:
         """
         Route an element.
 
         @param wireID: The stream id, escaped: see L{cmanager.session.Session}.
         @param routeID: Comes back, in lower-case hexadecimal, in a route error.
+        @return: L{ROUTE_IDS} with both; and the route.
         """
-        return b"".join((self._route, wireID, b'" id="%x">' % routeID, data, b"</route>"))
+        ids = ROUTE_IDS % (wireID, routeID)
+        return ids, b"".join((self._route, ids, data, b"</route>"))
 
     def create(
         self,

@@ -336,7 +336,7 @@ class ManagerTests(SynchronousTestCase):
             return writer.handshake(streamID, SECRET)
         if name == "route" and element.get("streamid") and len(element) == 1:
             wireID = escapeAttribute(element.get("streamid"))
-            return writer.route(wireID, 1, stanzaOf(element[0]).data)
+            return writer.route(wireID, 1, stanzaOf(element[0]).data)[1]
         if name == "error":
             self.met.add("no-error-at-end")
             self.met.add("error-declares-prefix")
