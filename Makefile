@@ -12,7 +12,7 @@ help:
 	@echo "make test    the gates (ruff, mypy, coverage) and all tests"
 	@echo "make lint    the gates without the tests"
 	@echo "make bench   what it costs, beside HAProxy: five minutes; BENCH=--quick for one"
-	@echo "make bench-100k    a hundred thousand clients at once: a quarter of an hour"
+	@echo "make bench-100k    a hundred thousand clients at once: twenty minutes"
 	@echo "make plot    draw in docs what that has measured"
 	@echo "make soak    $(SOAK_CLIENTS) clients at once over TLS; SOAK_CLIENTS=N for another number"
 	@echo "make fuzz    a million broken streams through both scanners; FUZZ='--inputs N --seed N'"

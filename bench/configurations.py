@@ -13,11 +13,8 @@ import shutil
 import sys
 from pathlib import Path
 
-import attrs
-
 from bench.part import HOST, Part
 from bench.web import BOSH_PATH, WEBSOCKET_PATH
-from cmanager.settings import ManagerSettings
 from tests.certificates import authority
 
 DOMAIN = "bench.example"
@@ -29,7 +26,6 @@ SPARE_FILES = 200
 """
 Files that a process opens besides the connections of its sessions.
 """
-HAS_WORKERS = "workers" in attrs.fields_dict(ManagerSettings)
 SECRET = "for the measurement"
 _PATH = f"{os.environ.get('PATH', '')}:/usr/sbin"
 HAPROXY_PROGRAM = shutil.which("haproxy", path=_PATH)
@@ -37,9 +33,9 @@ NGINX_PROGRAM = shutil.which("nginx", path=_PATH)
 
 FRONT = """
 [manager]
+workers = {workers}
 drain = 0.5
 grace = 0.5
-{more}
 
 [log]
 level = "warn"
@@ -166,10 +162,10 @@ def startFront(
             host=HOST,
             kind=kind,
             links=LINKS,
-            more=f"workers = {workers}" if HAS_WORKERS else "",
             most=most,
             ping="ping = 0" if "http" in kind else "",
             port=port,
+            workers=workers,
         )
     )
     return Part(

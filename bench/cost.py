@@ -31,7 +31,7 @@ from typing import Any
 
 from attrs import define, field
 
-from bench.configurations import HAPROXY_PROGRAM, HAS_WORKERS, NGINX_PROGRAM, prepare
+from bench.configurations import HAPROXY_PROGRAM, NGINX_PROGRAM, prepare
 from bench.machine import environment, loadAverage, machineSeconds
 from bench.part import HERE, BenchError, raiseFileLimit
 from bench.report import Row, compare, spread, text, write
@@ -58,10 +58,7 @@ WEB = [
     for kind in (Kind.NGINX, Kind.FRONT)
 ]
 SHARED = [
-    Subject(kind, workers=workers)
-    for workers in WORKERS
-    for kind in (Kind.HAPROXY, Kind.FRONT)
-    if workers == 1 or HAS_WORKERS or kind is Kind.HAPROXY
+    Subject(kind, workers=workers) for workers in WORKERS for kind in (Kind.HAPROXY, Kind.FRONT)
 ]
 
 

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from bench.configurations import DOMAIN, HAS_WORKERS, LINKS, openFiles, startFront
+from bench.configurations import DOMAIN, LINKS, openFiles, startFront
 from bench.machine import kernelBytes, machineSeconds
 from bench.part import HOST, BenchError, Part, freePort
 from bench.report import Row
@@ -80,8 +80,7 @@ class Crowds:
         self.parts.append(self.far)
         self.far.say(domain=DOMAIN, host=HOST, port=farPort, kind="links")
         self.far.hear("listening", START_SECONDS)
-        wanted = self.options.workers or max(2, processesFor(self.clients * ROOM))
-        self.workers = wanted if HAS_WORKERS else 1
+        self.workers = self.options.workers or max(2, processesFor(self.clients * ROOM))
         kind, most = "tls" if self.isTLS else "tcp", int(self.clients * ROOM)
         self.front = startFront(self.directory, kind, port, farPort, most, self.workers)
         self.parts.append(self.front)

@@ -4,7 +4,7 @@
 """
 A hundred thousand clients at once: C{make bench-100k}.
 
-    python -m bench.many [--clients 100000] [--tls-clients 50000] [--hold 300]
+    python -m bench.many [--clients 100000] [--tls-clients 100000] [--hold 300]
 
 They log in, without TLS and then with it; at some numbers of sessions it is measured what
 a stanza costs and what memory they take; then they stay for five minutes and write to each
@@ -104,7 +104,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         prog="python -m bench.many", description="A hundred thousand clients at once."
     )
     parser.add_argument("--clients", type=int, default=100000, help="without TLS; 0: none")
-    parser.add_argument("--tls-clients", type=int, default=50000, help="0: none")
+    parser.add_argument("--tls-clients", type=int, default=100000, help="0: none")
     parser.add_argument("--hold", type=float, default=300.0, metavar="SECONDS")
     parser.add_argument("--rate", type=float, default=2000.0, help="messages a second")
     parser.add_argument(

@@ -17,7 +17,6 @@ from typing import Any
 from twisted.internet.utils import getProcessOutputAndValue
 from twisted.trial.unittest import TestCase
 
-from bench.configurations import HAS_WORKERS
 from tests.acts.actor import HERE
 from tests.programs import find
 
@@ -85,12 +84,7 @@ class BenchTests(TestCase):
         )
         self.assertEqual(
             {(row["kind"], row["workers"]) for row in result["workers"]},
-            {
-                (kind, workers)
-                for kind in proxies
-                for workers in (1, 2, 4)
-                if HAS_WORKERS or kind == "HAProxy" or workers == 1
-            },
+            {(kind, workers) for kind in proxies for workers in (1, 2, 4)},
         )
         for row in result["stanzas"] + result["web"] + result["workers"]:
             self.assertGreater(row["stanzas"], 0)
