@@ -44,7 +44,9 @@ from tests.bosh import BOSHWay
 from tests.certificates import authority
 from tests.hostile import DOMAIN, HEADER
 from tests.judge import LinkJudge
-from tests.ways import TCPWay
+from tests.pollers import HandReactor
+from tests.ways import TCPSocketWay, TCPWay
+from tests.wires import SocketWire
 
 SECRET = "s3cret"
 NOON = 1_700_000_000.0
@@ -321,6 +323,48 @@ class Client:
         self.stage.pump()
 
 
+class SocketClient(Client):
+    """
+    One whose connection is a transport of our own.
+    """
+
+    def connect(self) -> None:
+        """
+        Connect.
+        """
+        self.stream = self.way.stream(self.stage.factory)
+        self.real = SocketWire(HandReactor())
+        self.real.connect(self.stream)
+        if self.way.tls is not None:
+            self.real.arrive(self.way.tls.exchange())
+
+    def arrive(self, data: bytes) -> None:
+        """
+        Have bytes come over the wire.
+        """
+        self.real.arrive(data)
+
+    def take(self) -> bytes:
+        """
+        Return what it has been told since the last call.
+        """
+        told = len(self.way.got)
+        while data := self.real.value():
+            self.real.clear()
+            answer = self.way.hears(data)
+            if answer:
+                self.real.arrive(answer)
+        self.wire.over = self.real.disconnecting
+        return self.way.got[told:]
+
+    def drop(self) -> None:
+        """
+        Go without a word.
+        """
+        self.real.remove()
+        self.stage.pump()
+
+
 class BOSHClient(Client):
     """
     One that has no wire of its own.
@@ -383,4 +427,6 @@ def clientFor(stage: Stage, makeWay: type[TCPWay]) -> Client:
     """
     Let a client come by a way.
     """
-    return (BOSHClient if issubclass(makeWay, BOSHWay) else Client)(stage, makeWay)
+    if issubclass(makeWay, BOSHWay):
+        return BOSHClient(stage, makeWay)
+    return (SocketClient if issubclass(makeWay, TCPSocketWay) else Client)(stage, makeWay)

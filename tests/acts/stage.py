@@ -63,10 +63,12 @@ certificates = "{directory}/certificates"
 [[listener]]
 type = "tcp"
 endpoint = "tcp:{clientPort}:interface={address}"
+{listener}
 
 [[listener]]
 type = "tls"
 endpoint = "tcp:{tlsPort}:interface={address}"
+{listener}
 {listeners}
 [[server]]
 domains = [{domains}]
@@ -376,8 +378,8 @@ class Stage:
     def __init__(self, reactor: Any, directory: Path, backend: Backend, **settings: str) -> None:
         """
         @param settings: C{workers}: how many there are; C{links}: of each; C{domains}: of the server, each in
-            quotes; C{manager}, C{tls}, C{server} and C{more}: lines of configuration for
-            these tables and behind them, where C{{authority}} stands for the file of our authority.
+            quotes; C{manager}, C{tls}, C{listener}, C{server} and C{more}: lines of
+            configuration for these tables and behind them, where C{{authority}} stands for the file of our authority.
         """
         self.reactor = reactor
         self.directory = directory
@@ -394,6 +396,7 @@ class Stage:
             "domains": f'"{DOMAIN}"',
             "manager": "",
             "tls": "",
+            "listener": "",
             "server": "",
             "more": "",
             **settings,

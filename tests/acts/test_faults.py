@@ -133,6 +133,17 @@ class SlowReaderTests(SlowReaderActs, ActCase):
     """
 
 
+class TwistedSlowReaderTests(SlowReaderActs, ActCase):
+    """
+    The same over Twisted's own transports.
+    """
+
+    settings: ClassVar[dict[str, str]] = {
+        **SlowReaderActs.settings,
+        "listener": 'transport = "twisted"',
+    }
+
+
 class ProsodySlowReaderTests(SlowReaderActs, ProsodyCase):
     """
     With Prosody.

@@ -17,7 +17,14 @@ from cmanager.stanza import FOOTER
 from tests.acts.memory import Client, Stage, clientFor
 from tests.bosh import BareBOSHWay, BOSHWay, SecureBOSHWay
 from tests.hostile import DOMAIN, SEEDS
-from tests.ways import SecureWebSocketWay, TCPWay, TLSWay, WebSocketWay
+from tests.ways import (
+    SecureWebSocketWay,
+    TCPSocketWay,
+    TCPWay,
+    TLSSocketWay,
+    TLSWay,
+    WebSocketWay,
+)
 
 SAID = (
     b"<presence/>",
@@ -42,6 +49,8 @@ class LinkTests(SynchronousTestCase):
 
     WAYS: ClassVar = (
         TLSWay,
+        TCPSocketWay,
+        TLSSocketWay,
         WebSocketWay,
         SecureWebSocketWay,
         BOSHWay,

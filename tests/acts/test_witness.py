@@ -23,7 +23,7 @@ from lxml import etree
 from twisted.trial.unittest import SynchronousTestCase
 
 from cmanager.stanza import FOOTER, NS_CLIENT, NS_STREAMS
-from tests.acts.memory import ACCOUNTS, BOSHClient, Client, Stage
+from tests.acts.memory import ACCOUNTS, BOSHClient, Client, SocketClient, Stage
 from tests.bosh import BareBOSHWay, BOSHWay
 from tests.hostile import (
     DOMAIN,
@@ -38,7 +38,7 @@ from tests.hostile import (
 )
 from tests.hostilebosh import LENGTH, HostileRequest, content, early, requests
 from tests.hostileframes import framedFresh, framedLoggedIn
-from tests.ways import TCPWay, WebSocketWay, spelled
+from tests.ways import TCPSocketWay, TCPWay, TLSSocketWay, WebSocketWay, spelled
 
 SEED = 1597
 EVERY = 10
@@ -368,6 +368,41 @@ class WitnessTests(SynchronousTestCase):
         told = self.nurse.take()
         self.assertTrue(parsed(HEADER % DOMAIN + told + FOOTER)[1])
         self.assertNotIn(b"never", told)
+
+
+class SocketWitnessTests(WitnessTests):
+    """
+    The same over transports of our own.
+    """
+
+    makeWay = TCPSocketWay
+    atLeast = 4000
+
+    def client(self) -> SocketClient:
+        """
+        See L{WitnessTests.client}.
+        """
+        return SocketClient(self.stage, self.makeWay)
+
+
+class TLSSocketWitnessTests(SocketWitnessTests):
+    """
+    The same in TLS, on a socket of its own.
+    """
+
+    makeWay = TLSSocketWay
+
+    def fresh(self) -> list[Hostile]:
+        """
+        See L{WitnessTests.fresh}.  There is no TLS to begin.
+        """
+        return [row for row in fresh() if "behind starttls" not in row.name]
+
+    def spelled(self, client: Client, data: bytes) -> bytes:
+        """
+        See L{WitnessTests.spelled}.
+        """
+        return client.way.said(data)
 
 
 class WebSocketWitnessTests(WitnessTests):
