@@ -9,16 +9,19 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import socket
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.endpoints import serverFromString
-from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IListeningPort, IReadDescriptor
-from twisted.internet.protocol import Factory, Protocol
-from twisted.internet.task import Clock
+from twisted.internet.error import CannotListenError, ConnectionDone, ConnectionLost
+from twisted.internet.interfaces import IListeningPort, IReadDescriptor, IStreamServerEndpoint
+from twisted.internet.protocol import Factory
 from twisted.internet.testing import MemoryReactorClock
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
@@ -34,190 +37,431 @@ from cmanager.listening import (
 )
 from cmanager.poller import Poller
 from cmanager.settings import ListenerSettings, Transports
+from cmanager.transport import SocketTransport
 from cmanager.turn import Turn
+from tests.pollers import HandReactor, Recorder
 
 
-class Reactor(Clock):
+class Recorders(Factory):
     """
-    A reactor that is asked to read, and does so when a test says.
-    """
+    Makes those that write down what happens.
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.readers: list[Any] = []
-
-    def addReader(self, reader: Any) -> None:
-        """
-        See L{IReactorFDSet <twisted.internet.interfaces.IReactorFDSet>}.
-        """
-        self.readers.append(reader)
-
-    def removeReader(self, reader: Any) -> None:
-        """
-        See L{IReactorFDSet <twisted.internet.interfaces.IReactorFDSet>}.
-        """
-        if reader in self.readers:
-            self.readers.remove(reader)
-
-
-class Clients(Factory):
-    """
-    Keeps what it makes.
-
-    @ivar mood: What it does instead, once.
+    @ivar made: All of them.
+    @ivar addresses: Of whom.
+    @ivar fails: How to fail instead, with each but the first so many.
     """
 
     noisy = False
 
     def __init__(self) -> None:
-        self.made: list[Protocol] = []
-        self.mood = ""
+        self.made: list[Recorder] = []
+        self.addresses: list[Any] = []
+        self.started = 0
+        self.fails: Any = None
 
-    def buildProtocol(self, addr: Any) -> Protocol | None:
+    def doStart(self) -> None:
         """
-        See L{Factory.buildProtocol}.
+        Count it.
         """
-        mood, self.mood = self.mood, ""
-        if mood == "refuse":
-            return None
-        if mood == "break":
-            raise ZeroDivisionError
-        self.made.append(Protocol())
+        self.started += 1
+        super().doStart()
+
+    def doStop(self) -> None:
+        """
+        Count it.
+        """
+        self.started -= 1
+        super().doStop()
+
+    def buildProtocol(self, addr: Any) -> Any:
+        """
+        See L{IProtocolFactory}.
+        """
+        self.addresses.append(addr)
+        if self.fails is not None:
+            return self.fails()
+        self.made.append(Recorder())
         return self.made[-1]
 
 
-class FullSocket:
+class ListeningCase(SynchronousTestCase):
     """
-    One whose process has no file left.
-    """
-
-    def __init__(self) -> None:
-        self.asked = 0
-
-    def accept(self) -> Any:
-        """
-        Fail.
-        """
-        self.asked += 1
-        raise OSError(errno.EMFILE, "too many")
-
-    def close(self) -> None:
-        """
-        See L{socket.socket.close}.
-        """
-
-
-class PortCase(SynchronousTestCase):
-    """
-    A port on the loopback, read when a test says.
+    Endpoints, with a reactor that runs by hand.
     """
 
     def setUp(self) -> None:
-        self.reactor = Reactor()
-        self.factory = Clients()
-        self.listening = Listening(self.reactor, 0.0, Turn(self.reactor))
-        self.port = self.listening.listenTCP(0, self.factory, interface="127.0.0.1")
-        self.addCleanup(self.port.stopListening)
+        self.reactor = HandReactor()
+        self.listening = Listening(self.reactor, 0, Turn(self.reactor))
+        self.factory = Recorders()
 
-    def connect(self, count: int = 1) -> None:
+    def listen(self, endpoint: str) -> Any:
         """
-        Have so many clients connect.
+        Listen there.
         """
-        for _ in range(count):
-            client = socket.create_connection(("127.0.0.1", self.port.getHost().port))
-            self.addCleanup(client.close)
+        found: IStreamServerEndpoint = serverFromString(self.listening, endpoint)
+        port = self.successResultOf(found.listen(self.factory))
+        self.addCleanup(port.stopListening)
+        self.addCleanup(self.cut)
+        return port
 
-    def tearDown(self) -> None:
+    def cut(self) -> None:
+        """
+        End what there is.
+        """
         for protocol in self.factory.made:
             if protocol.transport is not None:
                 protocol.transport.abortConnection()
         self.reactor.advance(0)
 
-
-class PortTests(PortCase):
-    """
-    A port accepts who comes.
-    """
-
-    def test_interfaces(self) -> None:
+    def connect(self, name: Any, family: int = socket.AF_INET, count: int = 1) -> socket.socket:
         """
-        It is what Twisted takes for a port.
+        Connect clients; return the last one.
+        """
+        for _ in range(count):
+            client = socket.socket(family)
+            self.addCleanup(client.close)
+            client.connect(name)
+        client.setblocking(False)
+        return client
+
+    def name(self, port: Any) -> tuple[str, int]:
+        """
+        Return where to connect.
+        """
+        host = port.getHost()
+        return host.host, host.port
+
+
+class EndpointTests(ListeningCase):
+    """
+    Endpoints as they stand in the configuration.
+    """
+
+    def test_tcp(self) -> None:
+        """
+        TCP's are ours.
+        """
+        port = self.listen("tcp:0:interface=127.0.0.1")
+        self.assertIsInstance(port, Port)
+        host, number = self.name(port)
+        self.assertEqual(port.getHost(), IPv4Address("TCP", "127.0.0.1", number))
+        client = self.connect((host, number))
+        self.reactor.settle()
+        (protocol,) = self.factory.made
+        assert protocol.transport is not None
+        self.assertIsInstance(protocol.transport, SocketTransport)
+        address = IPv4Address("TCP", "127.0.0.1", client.getsockname()[1])
+        self.assertEqual(self.factory.addresses, [address])
+        self.assertEqual(protocol.transport.getPeer(), address)
+        self.assertEqual(protocol.transport.getHost(), port.getHost())
+        client.send(b"hello")
+        self.reactor.settle()
+        self.assertEqual(protocol.received, [b"hello"])
+        protocol.transport.write(b"hello")
+        self.assertEqual(client.recv(10), b"hello")
+
+    def test_name(self) -> None:
+        """
+        A name is as good as an address.
+        """
+        port = self.listen("tcp:0:interface=localhost")
+        self.assertEqual(port.getHost().host, "127.0.0.1")
+
+    def test_backlog(self) -> None:
+        """
+        Enough clients may wait, whatever the endpoint thinks; and more, if it says so.
+        """
+        backlogs: list[int] = []
+
+        class Noting(socket.socket):
+            def listen(self, backlog: int = 0, /) -> None:
+                backlogs.append(backlog)
+                super().listen(backlog)
+
+        self.patch(socket, "socket", Noting)
+        for text in ("", f":backlog={BACKLOG + 1}"):
+            self.listen(f"tcp:0:interface=127.0.0.1{text}")
+        self.assertEqual(backlogs, [BACKLOG, BACKLOG + 1])
+
+    def test_ipv6(self) -> None:
+        """
+        So are those of version 6, where the machine has it.
+        """
+        try:
+            with socket.socket(socket.AF_INET6) as probe:
+                probe.bind(("::1", 0))
+        except OSError:
+            return
+        port = self.listen(r"tcp:0:interface=\:\:1")
+        self.assertIsInstance(port, Port)
+        self.assertIsInstance(port.getHost(), IPv6Address)
+        self.connect(self.name(port), socket.AF_INET6)
+        self.reactor.settle()
+        self.assertIsInstance(self.factory.addresses[0], IPv6Address)
+        self.assertEqual(self.factory.addresses[0].host, "::1")
+
+    def test_systemd(self) -> None:
+        """
+        Sockets that were opened by somebody else are taken over, those of Unix, too.
+        """
+        path = str(Path("/tmp") / f"cmanager-{os.getpid()}-{id(self)}")  # a short one
+        self.addCleanup(os.unlink, path)
+        for family, name in ((socket.AF_INET, ("127.0.0.1", 0)), (socket.AF_UNIX, path)):
+            with socket.socket(family) as opened:
+                opened.bind(name)
+                opened.listen()
+                name = opened.getsockname()
+                port = self.listening.adoptStreamPort(opened.fileno(), family, self.factory)
+            self.addCleanup(port.stopListening)
+            self.addCleanup(self.cut)
+            client = self.connect(name, family)
+            self.reactor.settle()
+            client.send(b"hello")
+            client.close()
+            self.reactor.settle()
+            self.assertEqual(self.factory.made[-1].received, [b"hello"])
+            self.assertIs(self.factory.made[-1].reason.type, ConnectionDone)
+        self.assertEqual(port.getHost(), UNIXAddress(path))
+        self.assertEqual(self.factory.addresses[-1], UNIXAddress(None))
+
+    def test_others(self) -> None:
+        """
+        All others are the reactor's.
+        """
+        reactor = MemoryReactorClock()
+        where: Any = Listening(reactor, 0, Turn(reactor))
+        serverFromString(where, "unix:/run/x").listen(self.factory)
+        self.assertEqual(reactor.unixServers[0][0], "/run/x")
+        self.assertEqual(where.seconds(), reactor.seconds())
+
+    def test_taken(self) -> None:
+        """
+        A port that is another's, or no port at all, is an error that says so.
+        """
+        number = self.listen("tcp:0:interface=127.0.0.1").getHost().port
+        for interface, port in (
+            ("127.0.0.1", number),
+            ("127.0.0.1", 65536),
+            ("192.0.2.1", 0),
+            ("::1%nowhere", 0),
+        ):
+            found = serverFromString(
+                self.listening, f"tcp:{port}:interface=" + interface.replace(":", r"\:")
+            )
+            failure = self.failureResultOf(found.listen(self.factory), CannotListenError)
+            self.assertEqual((failure.value.interface, failure.value.port), (interface, port))
+        self.assertEqual(self.factory.started, 1)
+
+    def test_again(self) -> None:
+        """
+        A port can be listened on at once where a client's connection is not over yet.
+        """
+        port = self.listen("tcp:0:interface=127.0.0.1")
+        name = self.name(port)
+        self.connect(name)
+        self.reactor.settle()
+        assert self.factory.made[0].transport is not None
+        self.factory.made[0].transport.loseConnection()
+        self.reactor.settle()
+        port.stopListening()
+        again = self.listen(f"tcp:{name[1]}:interface=127.0.0.1")
+        self.assertEqual(self.name(again), name)
+
+
+class PortTests(ListeningCase):
+    """
+    Accepting.
+    """
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.port: Port = self.listen("tcp:0:interface=127.0.0.1")
+
+    def limitFiles(self, more: int) -> None:
+        """
+        Have no more files than so many.
+        """
+        before = resource.getrlimit(resource.RLIMIT_NOFILE)
+        lowest = os.open(os.devnull, os.O_RDONLY)
+        os.close(lowest)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (lowest + more, before[1]))
+        self.addCleanup(resource.setrlimit, resource.RLIMIT_NOFILE, before)
+        self.unlimited = before
+
+    def test_interface(self) -> None:
+        """
+        It is what endpoints return, and what reactors read.
         """
         verifyObject(IListeningPort, self.port)
         verifyObject(IReadDescriptor, self.port)
         self.assertEqual(self.port.logPrefix(), "listener")
 
-    def test_accepts(self) -> None:
+    def test_bound(self) -> None:
         """
-        Each gets a protocol with a transport to its address.
+        So many are accepted before others have their turn.
         """
-        self.connect(2)
-        self.port.doRead()
-        self.assertEqual(len(self.factory.made), 2)
-        for protocol in self.factory.made:
-            self.assertEqual(protocol.transport.getPeer().host, "127.0.0.1")
-            self.assertEqual(protocol.transport.getHost(), self.port.getHost())
-
-    def test_nobody(self) -> None:
-        """
-        Another process may have been faster.
-        """
-        self.port.doRead()
-        self.assertEqual(self.factory.made, [])
-
-    def test_atOnce(self) -> None:
-        """
-        Others have their turn after so many.
-        """
-        self.connect(ACCEPTED_AT_ONCE + 1)
+        self.connect(self.name(self.port), count=ACCEPTED_AT_ONCE)
         self.port.doRead()
         self.assertEqual(len(self.factory.made), ACCEPTED_AT_ONCE)
+        self.connect(self.name(self.port), count=ACCEPTED_AT_ONCE + 1)
         self.port.doRead()
-        self.assertEqual(len(self.factory.made), ACCEPTED_AT_ONCE + 1)
-
-    def test_refused(self) -> None:
-        """
-        A client that gets no protocol, for whatever reason, is closed, and no other.
-        """
-        for mood, errors in (("refuse", 0), ("break", 1)):
-            self.factory.mood = mood
-            self.connect(2)
-            self.port.doRead()
-            self.assertEqual(len(self.factory.made), 1)
-            self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), errors)
-            self.factory.made.pop().transport.abortConnection()  # type: ignore[union-attr]
-
-    def test_connectionMade(self) -> None:
-        """
-        One whose protocol breaks at once is closed.
-        """
-
-        def broken(addr: Any) -> Protocol:
-            protocol = Protocol()
-            self.patch(protocol, "connectionMade", lambda: 1 / 0)
-            self.factory.made.append(protocol)
-            return protocol
-
-        self.patch(self.factory, "buildProtocol", broken)
-        self.connect()
+        self.assertEqual(len(self.factory.made), 2 * ACCEPTED_AT_ONCE)
         self.port.doRead()
-        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
-        self.assertFalse(self.factory.made[0].transport.connected)  # type: ignore[union-attr]
+        self.assertEqual(len(self.factory.made), 2 * ACCEPTED_AT_ONCE + 1)
+
+    def test_shared(self) -> None:
+        """
+        A client that another process has accepted, or that is gone, is nobody.
+        """
+        self.port.doRead()
+        client = self.connect(self.name(self.port))
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        client.close()
+        self.reactor.settle()
+        self.connect(self.name(self.port))
+        self.reactor.settle()
+        self.assertEqual(self.factory.made[-1].events, ["made"])
 
     def test_stop(self) -> None:
         """
-        Nobody is accepted behind the end, and who has been stays.
+        Nobody is accepted any more then, and those who were stay.
         """
-        self.connect()
+        client = self.connect(self.name(self.port))
+        self.reactor.settle()
+        name = self.name(self.port)
+        for _ in range(2):
+            self.successResultOf(self.port.stopListening())
+        self.assertEqual(self.factory.started, 0)
+        self.assertRaises(ConnectionRefusedError, self.connect, name)
+        client.send(b"hello")
+        self.reactor.settle()
+        self.assertEqual(self.factory.made[0].received, [b"hello"])
         self.port.doRead()
-        self.successResultOf(self.port.stopListening())
-        self.successResultOf(self.port.stopListening())
-        self.assertNotIn(self.port, self.reactor.readers)
+
+    def test_stopWithin(self) -> None:
+        """
+        It can be stopped in the middle, by whoever is accepted.
+        """
+
+        def made() -> Recorder:
+            self.port.stopListening()
+            self.factory.made.append(Recorder())
+            return self.factory.made[-1]
+
+        self.factory.fails = made
+        self.connect(self.name(self.port), count=2)
+        self.reactor.settle()
+        self.assertEqual([one.events for one in self.factory.made], [["made"]])
+
+    def test_stopReactor(self) -> None:
+        """
+        So it is when the reactor stops; clients are lost then.
+        """
+        self.connect(self.name(self.port))
+        self.reactor.settle()
+        for reader in list(self.reactor.readers):
+            reader.connectionLost(Failure(ConnectionLost()))
+        self.assertEqual((self.reactor.readers, self.factory.started), ([], 0))
+        self.assertEqual(self.factory.made[0].events, ["made", "lost"])
+
+    def test_refused(self) -> None:
+        """
+        A client for whom the factory makes nothing is closed, and so is one for whom it
+        fails; that does not concern others.
+        """
+        for fails in (lambda: None, self.fail):
+            self.factory.fails = fails
+            client = self.connect(self.name(self.port))
+            self.reactor.settle()
+            self.assertEqual(client.recv(1), b"")
+        self.assertEqual(len(self.flushLoggedErrors(self.failureException)), 1)
+        self.factory.fails = None
+        self.connect(self.name(self.port))
+        self.reactor.settle()
+        self.assertEqual(self.factory.made[0].events, ["made"])
+
+    def test_bug(self) -> None:
+        """
+        A protocol that fails when it is connected, and perhaps once more, is lost.
+        """
+
+        def made() -> Recorder:
+            protocol = Recorder()
+            protocol.does = {"made": self.fail, "lost": self.fail}
+            self.factory.made.append(protocol)
+            return protocol
+
+        self.factory.fails = made
+        client = self.connect(self.name(self.port))
+        self.reactor.settle()
+        self.assertEqual(self.factory.made[0].events, ["made", "lost"])
+        self.assertEqual(client.recv(1), b"")
+        self.assertEqual(len(self.flushLoggedErrors(self.failureException)), 2)
+
+    def test_exhausted(self) -> None:
+        """
+        Without a file for one more, none is accepted for a while, and then those who wait.
+        """
+        client = self.connect(self.name(self.port))
+        client.send(b"hello")
+        self.limitFiles(0)
+        self.reactor.turn()
+        self.assertEqual((self.factory.addresses, self.reactor.readers), ([], []))
+        resource.setrlimit(resource.RLIMIT_NOFILE, self.unlimited)
         self.port.doRead()
-        self.assertTrue(self.factory.made[0].transport.connected)  # type: ignore[union-attr]
+        self.reactor.advance(PAUSE_SECONDS - 0.01)
+        self.reactor.settle()
+        self.assertEqual(self.factory.addresses, [])
+        self.reactor.advance(0.01)
+        self.reactor.settle()
+        self.assertEqual(self.factory.made[0].received, [b"hello"])
+
+    def test_exhaustedLater(self) -> None:
+        """
+        With one for the client, but none for the poller, that client is closed, and none is
+        accepted for a while.
+        """
+        client = self.connect(self.name(self.port))
+        self.limitFiles(1)
+        self.reactor.turn()
+        resource.setrlimit(resource.RLIMIT_NOFILE, self.unlimited)
+        self.assertEqual(client.recv(1), b"")
+        self.assertEqual(self.factory.made[0].events, [])
+        self.assertEqual(self.reactor.readers, [])
+        self.reactor.advance(PAUSE_SECONDS)
+        self.connect(self.name(self.port))
+        self.reactor.settle()
+        self.assertEqual(self.factory.made[1].events, ["made"])
+
+    def test_exhaustedStopped(self) -> None:
+        """
+        It can be stopped meanwhile, even by whoever is the one too many.
+        """
+        self.connect(self.name(self.port))
+        self.limitFiles(0)
+        self.reactor.turn()
+        self.port.stopListening()
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+        resource.setrlimit(resource.RLIMIT_NOFILE, self.unlimited)
+        self.port = self.listen("tcp:0:interface=127.0.0.1")
+
+        class Full(Poller):
+            def add(self, number: int, descriptor: Any, interests: int) -> None:
+                raise OSError(errno.ENOSPC, "no room")
+
+        def made() -> Recorder:
+            self.port.stopListening()
+            return Recorder()
+
+        self.factory.fails = made
+        self.port._poller = Full(self.reactor, 0, Turn(self.reactor))
+        client = self.connect(self.name(self.port))
+        self.reactor.settle()
+        self.assertEqual(client.recv(1), b"")
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
 
 
-class BalanceTests(PortCase):
+class BalanceTests(ListeningCase):
     """
     Where others accept from the same socket each waits for its turn.
     """
@@ -231,10 +475,8 @@ class BalanceTests(PortCase):
         self.room = ours.room
         assert self.other.balance is not None
         self.other.balance.begin()
-        self.listening = Listening(self.reactor, 0.0, Turn(self.reactor), ours.balance)
-        self.port.stopListening()
-        self.port = self.listening.listenTCP(0, self.factory, interface="127.0.0.1")
-        self.addCleanup(self.port.stopListening)
+        self.listening = Listening(self.reactor, 0, Turn(self.reactor), ours.balance)
+        self.port: Port = self.listen("tcp:0:interface=127.0.0.1")
         make = self.factory.buildProtocol
 
         def counted(addr: Any) -> Any:
@@ -256,7 +498,7 @@ class BalanceTests(PortCase):
         """
         It takes one, and leaves the next to the other, which has none; so it goes on.
         """
-        self.connect(3)
+        self.connect(self.name(self.port), count=3)
         self.assertEqual(self.read(), 1)
         self.assertNotIn(self.port, self.reactor.readers)
         self.assertEqual(self.read(), 1)
@@ -271,7 +513,7 @@ class BalanceTests(PortCase):
         """
         Whom the other does not take in time, it takes itself.
         """
-        self.connect(2)
+        self.connect(self.name(self.port), count=2)
         self.assertEqual(self.read(), 1)
         self.reactor.advance(YIELD_SECONDS / 2)
         self.assertEqual(len(self.factory.made), 1)
@@ -284,14 +526,14 @@ class BalanceTests(PortCase):
         """
         assert self.other.balance is not None
         self.other.balance.end()
-        self.connect(3)
+        self.connect(self.name(self.port), count=3)
         self.assertEqual(self.read(), 3)
 
     def test_stop(self) -> None:
         """
         When it listens no more nobody waits for it.
         """
-        self.connect(2)
+        self.connect(self.name(self.port), count=2)
         self.read()
         self.port.stopListening()
         self.assertEqual(self.reactor.getDelayedCalls(), [])
@@ -301,119 +543,19 @@ class BalanceTests(PortCase):
             self.other.room.take(1000)
 
 
-class ExhaustedTests(SynchronousTestCase):
+class ChoiceTests(SynchronousTestCase):
     """
-    Where the process can take no more, clients wait.
-    """
-
-    def setUp(self) -> None:
-        self.reactor = Reactor()
-        self.socket = FullSocket()
-        poller = Poller(self.reactor, 0.0, Turn(self.reactor))
-        self.port = Port(self.socket, Clients(), self.reactor, poller)  # type: ignore[arg-type]  # a double
-        self.port.startListening()
-
-    def test_pause(self) -> None:
-        """
-        It does not try again before some time has passed.
-        """
-        self.port.doRead()
-        self.assertEqual((self.reactor.readers, self.socket.asked), ([], 1))
-        self.port.doRead()
-        self.assertEqual(self.socket.asked, 1)
-        self.reactor.advance(PAUSE_SECONDS)
-        self.assertEqual(self.reactor.readers, [self.port])
-        self.port.doRead()
-        self.assertEqual(self.socket.asked, 2)
-
-    def test_stop(self) -> None:
-        """
-        It may end meanwhile.
-        """
-        self.port.doRead()
-        self.port.stopListening()
-        self.reactor.advance(PAUSE_SECONDS)
-        self.assertEqual((self.reactor.readers, self.reactor.getDelayedCalls()), ([], []))
-
-
-class EndpointTests(SynchronousTestCase):
-    """
-    Endpoints listen with our ports, wherever that is by TCP.
+    Whose transports it is.
     """
 
-    def setUp(self) -> None:
-        self.reactor = Reactor()
-        self.where = Listening(self.reactor, 0.0, Turn(self.reactor))
-
-    def listen(self, text: str) -> Any:
+    def test_choice(self) -> None:
         """
-        Listen on an endpoint.
+        Ours, unless the listener wants Twisted's.
         """
-        port = self.successResultOf(serverFromString(self.where, text).listen(Clients()))
-        self.addCleanup(port.stopListening)
-        return port
-
-    def test_tcp(self) -> None:
-        """
-        By IPv4, and by IPv6.
-        """
-        for text, host in (
-            ("tcp:0", "0.0.0.0"),
-            (r"tcp:0:interface=127.0.0.1", "127.0.0.1"),
-            (r"tcp6:0:interface=\:\:1", "::1"),
-        ):
-            port = self.listen(text)
-            self.assertIsInstance(port, Port)
-            self.assertEqual(port.getHost().host, host)
-
-    def test_backlog(self) -> None:
-        """
-        An endpoint cannot ask for fewer that wait than L{BACKLOG}.
-        """
-        asked: list[int] = []
-        listen = socket.socket.listen
-
-        def noted(sock: socket.socket, backlog: int) -> None:
-            asked.append(backlog)
-            listen(sock, backlog)
-
-        self.patch(socket.socket, "listen", noted)
-        self.listen("tcp:0")
-        self.listen(f"tcp:0:backlog={BACKLOG + 1}")
-        self.assertEqual(asked, [BACKLOG, BACKLOG + 1])
-
-    def test_adopted(self) -> None:
-        """
-        On a socket of systemd's, or of another process.
-        """
-        with socket.create_server(("127.0.0.1", 0)) as sock:
-            port = self.where.adoptStreamPort(sock.fileno(), socket.AF_INET, Clients())
-            self.addCleanup(port.stopListening)
-            self.assertEqual(port.getHost().port, sock.getsockname()[1])
-
-    def test_inUse(self) -> None:
-        """
-        What cannot be is an error of Twisted's.
-        """
-        port = self.listen("tcp:0:interface=127.0.0.1").getHost().port
-        endpoint = serverFromString(self.where, f"tcp:{port}:interface=127.0.0.1")
-        self.failureResultOf(endpoint.listen(Clients()), CannotListenError)
-
-    def test_others(self) -> None:
-        """
-        All else is the reactor's.
-        """
-        reactor = MemoryReactorClock()
-        where = Listening(reactor, 0.0, Turn(reactor))
-        serverFromString(where, "unix:/somewhere").listen(Clients())
-        self.assertEqual(reactor.unixServers[0][0], "/somewhere")
-
-    def test_chosen(self) -> None:
-        """
-        A listener may want Twisted's transports.
-        """
-        hub: Any = SimpleNamespace(turn=Turn(self.reactor), share=Share())
-        own = ListenerSettings("tcp", "tcp:0")
-        self.assertIsInstance(listening(self.reactor, own, hub), Listening)
-        stock = ListenerSettings("tcp", "tcp:0", transport=Transports.TWISTED)
-        self.assertIs(listening(self.reactor, stock, hub), self.reactor)
+        reactor = HandReactor()
+        hub: Any = SimpleNamespace(turn=Turn(reactor), share=Share())
+        for transport, isOwn in ((Transports.OWN, True), (Transports.TWISTED, False)):
+            settings = ListenerSettings("tcp", "tcp:1", transport=transport)
+            found = listening(reactor, settings, hub)
+            self.assertEqual(isinstance(found, Listening), isOwn)
+            self.assertEqual(found is reactor, not isOwn)
