@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from twisted.logger import Logger
+
 
 class Turn:
     """
@@ -18,6 +20,8 @@ class Turn:
     @param clock: L{IReactorTime <twisted.internet.interfaces.IReactorTime>}, for what
         happens outside of any.
     """
+
+    log = Logger()
 
     def __init__(self, clock: Any) -> None:
         self._clock = clock
@@ -37,11 +41,14 @@ class Turn:
         self._isOpen = False
         calls, self._calls = self._calls, []
         for call in calls:
-            call()
+            try:
+                call()
+            except Exception:  # noqa: BLE001 - a bug must cost no other, nor whoever had the turn
+                self.log.failure("what was to be done at the end of a turn has failed")
 
     def atEnd(self, call: Callable[[], object]) -> None:
         """
-        Call C{call}, which must not raise, at the end of the turn, or soon.
+        Call C{call} at the end of the turn, or soon.
         """
         if self._isOpen:
             self._calls.append(call)

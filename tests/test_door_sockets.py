@@ -13,6 +13,7 @@ from cmanager.door import MAX_BYTES
 from cmanager.records import RECORD_OVERHEAD
 from cmanager.tls import XMPP_CLIENT
 from tests import test_door
+from tests.test_door import XMPP
 from tests.test_records import TLSClient
 from tests.wires import SocketWire
 
@@ -68,6 +69,15 @@ class TimeTests(SocketCase, test_door.TimeTests):
     """
     Nobody stays.
     """
+
+    def test_ending(self) -> None:
+        """
+        What it sends while it has to leave is nobody's.
+        """
+        self.receive(b"\0" + XMPP)
+        self.assertTrue(self.transport.disconnecting)
+        self.door._offered(XMPP)
+        self.assertIsNone(self.inner)
 
     def test_amount(self) -> None:
         """

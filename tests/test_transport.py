@@ -601,6 +601,21 @@ class CloseTests(TransportCase):
         self.assertTrue(self.far.received == LARGE)
         self.assertLost(ConnectionDone)
 
+    def test_brokenBehind(self) -> None:
+        """
+        Writing that fails while it closes is no clean end, and nothing is waited for.
+        """
+        for isWaiting in (False, True):
+            self.connect()
+            if isWaiting:
+                self.transport.registerProducer(Producer(), True)
+            self.transport.loseConnection()
+            self.far.reset()
+            for _ in range(2):
+                self.transport.write(b"x")
+            self.settle()
+            self.assertLost(ConnectionLost)
+
     def test_gone(self) -> None:
         """
         A peer that goes without having read what was waiting has not been sent it all.

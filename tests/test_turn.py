@@ -57,3 +57,14 @@ class TurnTests(TestCase):
         self.assertEqual(self.done, [])
         self.clock.advance(0)
         self.assertEqual(self.done, ["a"])
+
+    def test_bug(self) -> None:
+        """
+        What fails keeps nothing else from being done, then or later.
+        """
+        self.turn.begin()
+        self.turn.atEnd(self.fail)
+        self.turn.atEnd(lambda: self.done.append("a"))
+        self.turn.end()
+        self.assertEqual(self.done, ["a"])
+        self.assertEqual(len(self.flushLoggedErrors(self.failureException)), 1)
