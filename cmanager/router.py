@@ -86,7 +86,7 @@ class Router(MultiService):
         self._leaving = Leaving(reactor, self.table, settings.manager)
         self.wheel = Wheel(reactor.seconds)
         self.turn = Turn(reactor)
-        self.bosh = Directory(settings.bosh)
+        self.bosh = Directory(settings.bosh, None if crew is None else crew.slot)
         self.hosts: dict[str, Host] = {}
         self._pools: list[IPool] = []
         self._listeners: list[IService] = []

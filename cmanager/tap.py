@@ -24,6 +24,7 @@ from twisted.python.logfile import LogFile
 from cmanager import plugins
 from cmanager.check import check, found
 from cmanager.child import PLAN
+from cmanager.colleagues import Colleagues
 from cmanager.config import LogFormat, LogSettings, Settings, loads, read
 from cmanager.errors import ConfigError
 from cmanager.front import Front
@@ -235,6 +236,8 @@ def build(settings: Settings, around: Surroundings) -> Front:
         router.addPool(chosen.protocols[server.protocol].pool(reactor, server, router))
     for listener in settings.listeners:
         router.addListener(chosen.listeners[listener.type].service(reactor, listener, router))
+    if around.crew is not None:
+        Colleagues(reactor, around.crew, router).setServiceParent(router)  # type: ignore[no-untyped-call]  # Twisted's
     front = Front(settings, router, tls, around)
     children: list[Service] = [tls, router]
     if around.crew is not None:

@@ -20,13 +20,37 @@ if TYPE_CHECKING:
     from cmanager.wheel import Timer, Wheel
 
 
+class Target(Protocol):
+    """
+    Whom a request is for: hears what becomes of it, and of its answer.
+    """
+
+    def taken(self, exchange: Exchange) -> None:
+        """
+        The kernel has taken all of the answer, or no more will be known of it.
+        """
+
+    def received(self, exchange: Exchange) -> None:
+        """
+        The client is known to have the answer.
+        """
+
+    def lost(self, exchange: Exchange) -> None:
+        """
+        The connection is gone, before all of the answer was sent.
+        """
+
+
 class Exchange(Protocol):
     """
     One HTTP request, and its answer.
 
     @ivar isPending: It has been answered, and there are bytes of that which the kernel
         has not taken.
+    @ivar target: To be set to whom it is for; L{None} while nobody wants to know of it.
     """
+
+    target: Target | None
 
     def __hash__(self) -> int: ...
 

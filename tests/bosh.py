@@ -548,6 +548,7 @@ class SilentExchange:
     def __init__(self) -> None:
         self.answers: list[tuple[int, str, bytes]] = []
         self.isPending = False
+        self.target: Any = None
 
     def answer(self, status: int, type_: str, data: bytes) -> None:
         """

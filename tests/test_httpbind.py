@@ -506,6 +506,7 @@ class ConnectionTests(PlaceCase):
         self.clock.advance(0)
         self.assertEqual(len(self.hub.bosh), 1)
         connection.lose()
+        self.clock.advance(0)
         self.assertEqual(len(self.hub.bosh), 0)
         self.assertEqual(len(self.hub.sessions[-1].undelivered), 1)
 
