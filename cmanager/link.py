@@ -25,7 +25,6 @@ from cmanager.linkevents import (
     CloseRequested,
     Configured,
     Replied,
-    Routed,
     RouteFailed,
     Unreadable,
 )
@@ -56,7 +55,6 @@ class Link(LinkStream):
         self._remember = self._memory.put
         self._pinned: set[str] = set()
         self._inputs |= {
-            Routed: self._routed,
             Configured: self._configured,
             RouteFailed: self._routeFailed,
             Unreadable: self._unreadable,
@@ -195,9 +193,6 @@ class Link(LinkStream):
             if event.iqID is not None:
                 self._funnel.write(self._writer.result(event.iqID))
             self.owner.configured(self, event.configuration)
-
-    def _routed(self, event: Routed) -> None:
-        self._hub.routed(self, event.streamID, event)
 
     def _closeRequested(self, event: CloseRequested) -> None:
         # Before the handshake the server would only refuse the answer.

@@ -37,6 +37,7 @@ from cmanager.linkevents import (
     LinkEvent,
     Proceed,
     Replied,
+    Routed,
     ServerError,
     StreamClosed,
     StreamOpened,
@@ -309,7 +310,7 @@ class LinkStream(Protocol, ABC):
             self.lose(diagnosis.NO_ID)
 
     def _take(self, events: list[LinkEvent]) -> None:
-        inputs = self._inputs
+        inputs, routed = self._inputs, self._hub.routed
         for event in events:
             step = self.step
             if step is not _READY:
@@ -321,7 +322,10 @@ class LinkStream(Protocol, ABC):
                     self.lose(diagnosis.TLS_INJECTION)
                     return
             try:
-                inputs[event.__class__](event)
+                if event.__class__ is Routed:
+                    routed(self, event.streamID, event)  # type: ignore[arg-type]  # it is a Link
+                else:
+                    inputs[event.__class__](event)
             except Exception:  # noqa: BLE001 # the seam to everybody's sessions
                 # What one session stumbles over must not end the link of all.
                 self._log.failure("link {link}: what came cannot be taken", link=self.name)
