@@ -66,31 +66,37 @@ def build(folder: Path, compiler: str) -> tuple[Path, dict[str, str]] | None:
 
 def load(extension: str) -> Any:
     """
-    Return the engine in a file, or that of this checkout.
+    Return the module of the engine in a file, or of that of this checkout.
     """
     if extension:
         spec = importlib.util.spec_from_file_location("cmanager._scanner", extension)
         assert spec is not None and spec.loader is not None
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
-        return module.Scanner
-    from cmanager._scanner import Scanner
-
-    return Scanner
+        return module
+    return importlib.import_module("cmanager._scanner")
 
 
 def compare(seed: int, inputs: int, extension: str) -> int:
     """
     Compare the engines; return how often they differed.
     """
-    from cmanager.scanner import Scanner as Other
+    from cmanager.routes import ROUTE_IDS, Routes
+    from cmanager.scanner import Scanner
     from tests.differential import trials
 
     native = load(extension)
-    wrong = 0
+    routes, nativeRoutes = Routes(b"<route", 7), native.Routes(b"<route", 7)
+    wrong = wrapped = 0
     ends: Counter[str] = Counter()
     for number, trial in enumerate(islice(trials(seed), inputs), 1):
-        expected, found = trial.run(Other), trial.run(native)
+        expected, found = trial.run(Scanner), trial.run(native.Scanner)
+        for data in trial.steps:
+            if isinstance(data, bytes):
+                wrapped += 1
+                ids = ROUTE_IDS % (data[-9:], wrapped - wrapped % 3)
+                expected += [routes.wrap(data[-9:], data), routes.sent(ids)]
+                found += [nativeRoutes.wrap(data[-9:], data), nativeRoutes.sent(ids)]
         if expected != found:
             wrong += 1
             print(f"seed {seed}, input {number}: {trial!r:.{SHOWN_CHARACTERS}}")

@@ -15,7 +15,8 @@
  * (cmanager.slices), text above the level, and all that may stand before the first tag but a plain
  * XML declaration: such a stream the Python engine reads alone.
  *
- * Read on in native/: tokens.h, engine.h, meaning.c, stanzas.c, spelling.c.
+ * Read on in native/: tokens.h, engine.h, meaning.c, stanzas.c, spelling.c.  routes.c stands apart:
+ * what cmanager.routes does for each stanza that goes up.
  */
 
 #include "native/engine.h"
@@ -1034,6 +1035,11 @@ execute(PyObject *module)
     state->scanner = (PyTypeObject *)PyType_FromModuleAndSpec(module, &SCANNER, NULL);
     if (state->scanner != NULL)
         result = PyModule_AddType(module, state->scanner);
+    if (result == 0) {
+        PyObject *type = PyType_FromModuleAndSpec(module, &ROUTES, NULL);
+        result = type != NULL ? PyModule_AddType(module, (PyTypeObject *)type) : -1;
+        Py_XDECREF(type);
+    }
 done:
     Py_XDECREF(errors);
     Py_XDECREF(stanza);

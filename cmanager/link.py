@@ -20,6 +20,7 @@ from cmanager import diagnosis
 from cmanager.clienttls import ClientTLS
 from cmanager.diagnosis import Step
 from cmanager.errors import LinkError
+from cmanager.framing import Routes
 from cmanager.interfaces import ILink
 from cmanager.linkevents import (
     CloseRequested,
@@ -29,9 +30,10 @@ from cmanager.linkevents import (
     Unreadable,
 )
 from cmanager.linkstream import LinkStream
-from cmanager.memory import REMEMBERED_BYTES, RouteMemory, abridged
+from cmanager.memory import REMEMBERED_BYTES, REMEMBERED_ROUTES, abridged, recalled
 from cmanager.multiplex import MAX_UPWARD_BYTES, ClientHeader
-from cmanager.stanza import Stanza
+from cmanager.routes import ROUTE_IDS
+from cmanager.stanza import Stanza, escapeAttribute
 
 if TYPE_CHECKING:
     from cmanager.session import Session
@@ -51,8 +53,7 @@ class Link(LinkStream):
         See L{LinkStream}.
         """
         super().__init__(*arguments)
-        self._memory = RouteMemory()
-        self._remember = self._memory.put
+        self._routes = Routes(self._writer.routeHead, REMEMBERED_ROUTES)
         self._pinned: set[str] = set()
         self._inputs |= {
             Configured: self._configured,
@@ -116,17 +117,13 @@ class Link(LinkStream):
             return
         data = stanza.data
         if len(data) <= REMEMBERED_BYTES:
-            # In the profile the first ">" ends the start tag.
-            tag = data.partition(b">")[0]
+            route = self._routes.wrap(session.wireID, data)
         elif self._isTooLarge(stanza):
             return
         else:
-            tag = abridged(stanza)
-        funnel, remember = self._funnel, self._remember
-        funnel.stanzas = number = funnel.stanzas + 1
-        ids, route = self._writer.route(session.wireID, number, data)
-        remember(ids + tag)
-        funnel.write(route)
+            route = self._routes.wrap(session.wireID, data, abridged(stanza))
+        self._funnel.stanzas += 1
+        self._funnel.write(route)
 
     def fail(self, session: Session | Ghost, stanza: Stanza) -> None:
         """
@@ -201,8 +198,15 @@ class Link(LinkStream):
         self._hub.closeRequested(self, event.streamID, event.error)
 
     def _routeFailed(self, event: RouteFailed) -> None:
-        sent = self._memory.get(event.routeID, event.streamID)
-        self._hub.routeFailed(self, event.streamID, event.condition, sent)
+        self._hub.routeFailed(self, event.streamID, event.condition, self._sent(event))
+
+    def _sent(self, event: RouteFailed) -> Stanza | None:
+        try:
+            number = int(event.routeID or "", 16)
+        except ValueError:
+            return None
+        tag = self._routes.sent(ROUTE_IDS % (escapeAttribute(event.streamID), number))
+        return None if tag is None else recalled(tag)
 
     def _unreadable(self, event: Unreadable) -> None:
         self._hub.metrics.increment("stanzas_dropped", "unreadable")

@@ -118,7 +118,7 @@ class RouteFailed:
     """
     The server could not take what was routed to it.
 
-    @ivar routeID: The C{id} given by L{LinkWriter.route}, or L{None}.
+    @ivar routeID: The C{id} of our route, or L{None}.
     """
 
     __slots__ = ("condition", "routeID", "streamID")

@@ -59,7 +59,6 @@ from cmanager.stanza import (
 
 __all__ = [
     "MAX_UPWARD_BYTES",
-    "ROUTE_IDS",
     "STARTTLS",
     "Accepted",
     "ClientHeader",
@@ -87,11 +86,6 @@ MAX_UPWARD_BYTES = 1048576 - 8192
 """
 The largest element that may go up: with what stands around it, the server's scanner
 takes 1 MiB, and ends the link over more.  What comes down is not bounded so.
-"""
-
-ROUTE_IDS = b'%s" id="%x">'
-"""
-How the start tag of a route ends: with the escaped id of the stream, and its own.
 """
 
 STARTTLS = b'<starttls xmlns="%s"/>' % NS_TLS.encode()
@@ -148,13 +142,14 @@ class LinkWriter:
     stands inside C{<route>} and C{<failed>} must be in the serialisation profile.
 
     @ivar address: C{manager/link}, our own address on this link.
+    @ivar routeHead: For L{Routes <cmanager.routes.Routes>}.
     """
 
     def __init__(self, manager: str, link: str, domain: str) -> None:
         self.address = f"{manager}/{link}"
         self._from = escapeAttribute(self.address)
         self._addresses = b' to="%s" from="%s"' % (escapeAttribute(domain), self._from)
-        self._route = b"<route" + self._addresses + b' streamid="'
+        self.routeHead = b"<route" + self._addresses + b' streamid="'
 
     def header(self) -> bytes:
         """
@@ -171,17 +166,6 @@ class LinkWriter:
         Prove that we know the secret.
         """
         return b"<handshake>%s</handshake>" % digest(streamID, secret).encode()
-
-    def route(self, wireID: bytes, routeID: int, data: bytes) -> tuple[bytes, bytes]:
-        """
-        Route an element.
-
-        @param wireID: The stream id, escaped: see L{cmanager.session.Session}.
-        @param routeID: Comes back, in lower-case hexadecimal, in a route error.
-        @return: L{ROUTE_IDS} with both; and the route.
-        """
-        ids = ROUTE_IDS % (wireID, routeID)
-        return ids, b"".join((self._route, ids, data, b"</route>"))
 
     def create(
         self,

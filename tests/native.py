@@ -12,11 +12,12 @@ from typing import Any
 
 from twisted.trial.unittest import SkipTest
 
+Routes: Any
 Scanner: Any
 try:
-    from cmanager._scanner import Scanner
+    from cmanager._scanner import Routes, Scanner
 except ImportError:
-    Scanner = None
+    Routes = Scanner = None
 
 
 def requireNative() -> None:

@@ -18,7 +18,10 @@ from tests.native import requireNative
 
 TOP = Path(__file__).resolve().parent.parent
 WITHOUT = "import sys; sys.modules['cmanager._scanner'] = None; "
-PRINT = "from cmanager.framing import ENGINE, Scanner; print(ENGINE, Scanner.__module__)"
+PRINT = (
+    "from cmanager.framing import ENGINE, Routes, Scanner; "
+    "print(ENGINE, Scanner.__module__, Routes.__module__)"
+)
 
 
 class EngineTests(SynchronousTestCase):
@@ -46,14 +49,14 @@ class EngineTests(SynchronousTestCase):
         """
         requireNative()
         for wanted in ("", "native"):
-            self.assertEqual(self.chosen(wanted), "native cmanager._scanner")
+            self.assertEqual(self.chosen(wanted), "native cmanager._scanner cmanager._scanner")
 
     def test_python(self) -> None:
         """
         The other one is taken where it is asked for, and where there is no native one.
         """
-        self.assertEqual(self.chosen("python"), "python cmanager.scanner")
-        self.assertEqual(self.chosen("", WITHOUT), "python cmanager.scanner")
+        self.assertEqual(self.chosen("python"), "python cmanager.scanner cmanager.routes")
+        self.assertEqual(self.chosen("", WITHOUT), "python cmanager.scanner cmanager.routes")
 
     def test_missing(self) -> None:
         """

@@ -43,6 +43,7 @@ from cmanager.multiplex import (
     digest,
 )
 from cmanager.profile import isCanonical
+from cmanager.routes import Routes
 from cmanager.stanza import (
     NS_CLIENT,
     NS_LINK,
@@ -154,11 +155,8 @@ class WriterTests(SynchronousTestCase):
         A route has a session and a short id.
         """
         self.assertEqual(
-            self.writer.route(b"s1", 31, b"<presence/>"),
-            (
-                b's1" id="1f">',
-                b'<route to="example.org" from="cm/x1" streamid="s1" id="1f"><presence/></route>',
-            ),
+            Routes(self.writer.routeHead, 1).wrap(b"s1", b"<presence/>"),
+            b'<route to="example.org" from="cm/x1" streamid="s1" id="1"><presence/></route>',
         )
 
     def test_create(self) -> None:
@@ -257,7 +255,7 @@ class WriterTests(SynchronousTestCase):
         shown = ClientCertificate(nasty, problem=nasty)
         for element in (
             writer.header() + writer.footer(),
-            writer.route(escapeAttribute(nasty), 1, b"")[1],
+            Routes(writer.routeHead, 1).wrap(escapeAttribute(nasty), b""),
             writer.create(
                 nasty,
                 nasty,
@@ -587,7 +585,7 @@ class RoundTripTests(SynchronousTestCase):
         """
         data = message(to="juliet@example.org").data
         writer = LinkWriter("cm", "x", "example.org")
-        (event,) = read(writer.route(escapeAttribute(streamID), 1, data)[1])
+        (event,) = read(Routes(writer.routeHead, 1).wrap(escapeAttribute(streamID), data))
         assert isinstance(event, Routed)
         self.assertEqual((event.streamID, event.data), (streamID, data))
         self.assertEqual(event.namespace, NS_CLIENT)

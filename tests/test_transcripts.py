@@ -30,6 +30,7 @@ from cmanager.linkevents import (
 )
 from cmanager.multiplex import LinkReader, LinkWriter, digest
 from cmanager.profile import canonicalise
+from cmanager.routes import Routes
 from cmanager.stanza import (
     NS_CLIENT,
     NS_LINK,
@@ -336,7 +337,7 @@ class ManagerTests(SynchronousTestCase):
             return writer.handshake(streamID, SECRET)
         if name == "route" and element.get("streamid") and len(element) == 1:
             wireID = escapeAttribute(element.get("streamid"))
-            return writer.route(wireID, 1, stanzaOf(element[0]).data)[1]
+            return Routes(writer.routeHead, 1).wrap(wireID, stanzaOf(element[0]).data)
         if name == "error":
             self.met.add("no-error-at-end")
             self.met.add("error-declares-prefix")

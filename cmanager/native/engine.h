@@ -239,6 +239,10 @@ void forgetStanza(Work *work);
  */
 PyObject *spelled(const Byte *p, const Byte *end, int isSaid);
 
+/* ==== Aside: the type of cmanager.routes; see routes.c ==== */
+
+extern PyType_Spec ROUTES;
+
 #pragma GCC visibility pop
 
 #endif
