@@ -222,7 +222,7 @@ class SocketRecords(Records):
         taken, size = 0, len(data)
         if self.failure is not None:
             return 0
-        if self._transport.socket is not None:
+        if self._transport.socket is not None and not self._transport.disconnecting:
             try:
                 while taken < size:
                     taken += self._sendRecord(data, taken)

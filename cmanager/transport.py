@@ -254,7 +254,7 @@ class SocketTransport(Consumer):
         See L{Sink <cmanager.sinks.Sink>}.
         """
         taken = 0
-        if not self._buffer and self.socket is not None:
+        if self.socket is not None and not (self._buffer or self._isWriteClosed):
             try:
                 taken = self.socket.send(data)
             except OSError as error:

@@ -11,6 +11,7 @@ import select
 import socket
 import struct
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from twisted.internet.interfaces import IHalfCloseableProtocol
@@ -218,10 +219,19 @@ class Far:
         except BlockingIOError:
             return 0
 
+    def shut(self) -> None:
+        """
+        Send no more.
+        """
+        with suppress(OSError):
+            self.socket.shutdown(socket.SHUT_WR)
+
     def reset(self) -> None:
         """
         Go with a reset.
         """
+        if self.socket.fileno() < 0:
+            return
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.socket.close()
 

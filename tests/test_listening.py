@@ -21,6 +21,7 @@ from twisted.internet.error import CannotListenError, ConnectionDone, Connection
 from twisted.internet.interfaces import IListeningPort, IReadDescriptor, IStreamServerEndpoint
 from twisted.internet.protocol import Factory
 from twisted.internet.testing import MemoryReactorClock
+from twisted.logger import formatEvent, globalLogPublisher
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
@@ -405,8 +406,14 @@ class PortTests(ListeningCase):
         client = self.connect(self.name(self.port))
         client.send(b"hello")
         self.limitFiles(0)
+        logged: list[Any] = []
+        globalLogPublisher.addObserver(logged.append)
+        self.addCleanup(globalLogPublisher.removeObserver, logged.append)
         self.reactor.turn()
         self.assertEqual((self.factory.addresses, self.reactor.readers), ([], []))
+        self.assertIn(
+            "clients cannot be accepted for 1 s: Too many open files", map(formatEvent, logged)
+        )
         resource.setrlimit(resource.RLIMIT_NOFILE, self.unlimited)
         self.port.doRead()
         self.reactor.advance(PAUSE_SECONDS - 0.01)

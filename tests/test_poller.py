@@ -7,6 +7,7 @@ Tests for L{cmanager.poller}.
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Callable
 from typing import Any
@@ -255,7 +256,7 @@ class PollerTests(PollerCase):
                 self.turned.append("read"),
                 self.turn.atEnd(lambda: self.turned.append("end")),
             )
-        self.told()
+        self.poller.doRead()
         self.assertEqual(self.turned, ["read", "read", "end", "end"])
         for listener in self.listeners:
             listener.does["read"] = self.fail
@@ -272,10 +273,15 @@ class PollerTests(PollerCase):
             one, other = self.add(), self.add()
             self.assertEqual(self.reactor.readers, [self.poller])
             number = self.poller.fileno()
-            self.assertGreaterEqual(number, 0)
-            one.remove()
+            os.fstat(number)
+            one.other.send(b"x")
+            self.poller.remove(one.number)
             self.assertEqual(self.poller.fileno(), number)
+            # Its own file is open yet, but nobody's concern.
+            self.assertEqual(self.reactor.ready(), [])
+            one.end.close()
             other.remove()
+            self.assertRaises(OSError, os.fstat, number)
             self.assertEqual((self.poller.fileno(), self.reactor.readers), (-1, []))
             # The reactor may have been on its way to it.
             self.poller.doRead()

@@ -490,6 +490,17 @@ class SocketRecordsTests(SocketRecordsCase):
         self.assertEqual(self.outbox.take(), stanzas)
         self.assertEqual(self.protocol.events, ["made", "lost"])
 
+    def test_aborted(self) -> None:
+        """
+        What is put into a connection that has been given up can be had back.
+        """
+        self.exchange()
+        self.transport.abortConnection()
+        late = message(1)
+        self.deliver(late)
+        self.settle()
+        self.assertEqual(self.outbox.take(), [late])
+
     def test_brokenUnread(self) -> None:
         """
         When sending has failed it is lost, even if it is not read.

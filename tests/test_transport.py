@@ -7,6 +7,7 @@ Tests for L{cmanager.transport}.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import socket
 import weakref
@@ -19,6 +20,7 @@ from zope.interface.verify import verifyObject
 
 from cmanager.transport import READ_BYTES, SocketTransport
 from tests.pollers import HalfRecorder, Recorder, TransportCase, connected
+from tests.properties import given, settings, st
 from tests.test_consumer import LARGE, Producer
 
 MANY = b"." * 65536
@@ -852,3 +854,121 @@ class UnixHalfCloseTests(HalfCloseTests):
         self.far.socket.close()
         self.settle()
         self.assertLost(ConnectionLost)
+
+
+class AnyOrderTests(TransportCase):
+    """
+    Whatever happens, in whatever order.
+
+    @ivar said: What has been taken of what was to be sent.
+    @ivar told: What the other end has sent.
+    """
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.calls: dict[str, Callable[[], object]] = {
+            "write": lambda: self.write(b"w" * 10),
+            "write much": lambda: self.write(b"W" * (1 << 20)),
+            "send": lambda: self.send(b"s" * 10),
+            "send much": lambda: self.send(b"S" * (1 << 20)),
+            "pause": lambda: self.transport.pauseProducing(),
+            "resume": lambda: self.transport.resumeProducing(),
+            "lose": lambda: self.transport.loseConnection(),
+            "lose writing": lambda: self.transport.loseWriteConnection(),
+            "abort": lambda: self.transport.abortConnection(),
+            "push": lambda: self.register(True),
+            "pull": lambda: self.register(False),
+            "unregister": lambda: self.transport.unregisterProducer(),
+            "ask": lambda: self.transport.ask(),
+            "finish": lambda: self.transport.finish(),
+            "release": lambda: self.transport.release(),
+            "turn": lambda: self.reactor.turn(),
+            "far reads": lambda: self.far.read(100000),
+            "far reads all": lambda: self.pump(),
+            "far sends": self.tell,
+            "far ends": lambda: self.far.shut(),
+            "far goes": lambda: self.far.socket.close(),
+            "far resets": lambda: self.far.reset(),
+        }
+
+    def connect(self, kind: type[Recorder] | None = None) -> None:
+        """
+        Connect anew.
+        """
+        super().connect(kind)
+        self.said = self.told = b""
+        self.transport.redirect(lambda: self.send(b"r" * 5))
+
+    def write(self, data: bytes) -> None:
+        """
+        Write, and remember it if it can still be sent.
+        """
+        if self.transport.socket is not None and not self.transport._isWriteClosed:
+            self.said += data
+        self.transport.write(data)
+
+    def send(self, data: bytes) -> None:
+        """
+        Send, and remember what was taken.
+        """
+        self.said += data[: self.transport.send(data)]
+
+    def register(self, streaming: bool) -> None:
+        """
+        Register a producer if there is none, which writes when it is asked, twice.
+        """
+        parts = [b"p" * 10] * 2
+        producer = Producer(lambda: parts and self.write(parts.pop()))
+        try:
+            self.transport.registerProducer(producer, streaming)
+        except RuntimeError:
+            self.assertEqual(producer.asked, [])
+
+    def tell(self) -> None:
+        """
+        Let the other end send.
+        """
+        with contextlib.suppress(OSError):
+            self.told += b"t" * self.far.socket.send(b"t" * 1000)
+
+    @settings(max_examples=400)
+    @given(
+        st.lists(st.integers(0, 21), max_size=25),
+        st.sampled_from((Recorder, HalfRecorder)),
+        st.sampled_from((socket.AF_INET, socket.AF_UNIX)),
+    )
+    def test_anyOrder(self, numbers: list[int], kind: type[Recorder], family: int) -> None:
+        """
+        Nothing spins; the end is told once and last; what either end gets is what the other
+        has sent, from the beginning, and if it ends well all of it.
+        """
+        self.family = family
+        self.connect(kind)
+        names = [[*self.calls][number] for number in numbers]
+        for name in names:
+            self.calls[name]()
+            self.assertLessEqual(self.protocol.events.count("lost"), 1)
+        self.settle()
+        self.pump()
+        isOpen = self.far.socket.fileno() >= 0
+        if isOpen and self.far.ended is True and "lost" in self.protocol.events:
+            isWhole = not {"finish", "far ends"} & set(names)
+            if isWhole and self.protocol.reason.check(ConnectionDone):
+                self.assertTrue(self.far.received == self.said, names)
+        self.assertTrue(self.said.startswith(self.far.received), names)
+        if isOpen:
+            self.far.socket.close()
+        self.transport.unregisterProducer()
+        self.transport.resumeProducing()
+        self.settle()
+        self.transport.loseConnection()
+        self.settle()
+        events = self.protocol.events
+        self.assertEqual((events.count("lost"), events[-1]), (1, "lost"), names)
+        for event in ("read lost", "write lost"):
+            self.assertLessEqual(events.count(event), 1)
+        got = b"".join(self.protocol.received)
+        self.assertTrue(self.told.startswith(got), names)
+        if not {"lose", "abort", "far resets"} & set(names) and events[-2:-1] != ["lost"]:
+            self.assertEqual(len(got), len(self.told), names)
+        self.assertEqual((len(self.poller), self.reactor.getDelayedCalls()), (0, []))
