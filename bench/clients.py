@@ -15,7 +15,7 @@ from typing import Any
 
 STANZA_BYTES = 200
 END_TAG = b"</message>"
-CONNECT_SECONDS = 30.0
+CONNECT_SECONDS = 120.0
 IP_BIND_ADDRESS_NO_PORT = 24
 """
 Of Linux; C{socket} has it from Python 3.12 on.

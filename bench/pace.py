@@ -29,7 +29,7 @@ MAX_OUTSTANDING = 20000
 """
 Stanzas on their way; beyond that the pace is not kept, and that is told.
 """
-DRAIN_SECONDS = 20.0
+DRAIN_SECONDS = 60.0
 WAYS = {"stream": Session, "websocket": WebSocketSession, "bosh": BOSHSession}
 
 

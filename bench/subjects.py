@@ -30,7 +30,7 @@ from bench.configurations import (
 from bench.machine import machineSeconds
 from bench.part import HOST, BenchError, Part, freePort
 
-START_SECONDS = 30.0
+START_SECONDS = 120.0
 CONNECT_SECONDS = 600.0
 CLOSE_SECONDS = 60.0
 CLIENT_PROCESSES = 4

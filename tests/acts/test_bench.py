@@ -31,7 +31,7 @@ class BenchTests(TestCase):
     L{bench.cost}.
     """
 
-    timeout = 300
+    timeout = 600
 
     async def bench(self, *arguments: str) -> tuple[str, dict[str, Any]]:
         """
