@@ -97,7 +97,8 @@ class Part:
         line = self.wait(
             lambda said: said.startswith("{") and f'"event": "{event}"' in said, seconds
         )
-        return json.loads(line)
+        found: dict[str, Any] = json.loads(line)
+        return found
 
     def stop(self) -> int:
         """

@@ -26,6 +26,10 @@ from bench.report import Row
 RESULTS = HERE / "var" / "bench"
 COLOURS = {"TCP": "#1f5fa8", "TLS": "#b5541c"}
 INCHES = (9.0, 3.2)
+SHOWN_OTHERS = 0.1
+"""
+Cores that others used: with more than that the figures are rough.
+"""
 
 Value = Callable[[Row], float]
 
@@ -70,8 +74,10 @@ def draw(result: Row) -> Figure:
         axis.grid(alpha=0.3)
     axes[0].legend(frameon=False)
     workers = ", ".join(f"{way['workers']} for {way['way']}" for way in result["ways"])
+    others = max(way["hold"]["others"] / way["hold"]["seconds"] for way in result["ways"])
     figure.supxlabel(
-        f"{result['machine']}, {result['cores']} cores; workers: {workers}; {result['date'][:10]}",
+        f"{result['machine']}, {result['cores']} cores; workers: {workers}; {result['date'][:10]}"
+        + (f"; others used {others:.1f} cores" if others >= SHOWN_OTHERS else ""),
         fontsize="small",
         color="#666666",
     )

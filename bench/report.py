@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import statistics
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,10 @@ MEMORY_BARS = {"TCP": 3.0, "TLS": 20.0}
 LOGIN_BAR = 0.6
 
 SATURATED = "saturated"
+_SHARES = {"clients": "clients", "far end": "far", "machine": "machine"}
+"""
+How busy all were: what the table calls it, and where it is in a row.
+"""
 
 Row = dict[str, Any]
 
@@ -101,8 +106,15 @@ def _stanzas(result: Row) -> list[str]:
     rows = result["stanzas"]
     return [
         f"CPU for a stanza in and out, 200 bytes, {result['options']['sessions']} busy sessions",
-        _costHead("x HAProxy", "idle", "x no idle"),
-        *(_cost(row, f"{row['idle']:9} {_figure(row['idle ratio'])}", True) for row in rows),
+        *_costs(
+            rows,
+            "x HAProxy",
+            {
+                "idle": lambda row: str(row["idle"]),
+                "x no idle": lambda row: _figure(row["idle ratio"]),
+            },
+            hasBar=True,
+        ),
     ]
 
 
@@ -110,8 +122,7 @@ def _web(result: Row) -> list[str]:
     rows = result["web"]
     return [
         f"CPU for a stanza in and out by clients in browsers, {rows[0]['sessions']} busy sessions",
-        _costHead("x nginx"),
-        *map(_cost, rows),
+        *_costs(rows, "x nginx"),
     ]
 
 
@@ -119,20 +130,50 @@ def _workers(result: Row) -> list[str]:
     rows = result["workers"]
     return [
         f"CPU for a stanza in and out with several workers, {rows[0]['sessions']} busy sessions",
-        _costHead("x HAProxy", "workers", "busiest"),
-        *(_cost(row, f"{row['workers']:9} {row['busiest']['median']:9.0%}") for row in rows),
+        *_costs(
+            rows,
+            "x HAProxy",
+            {
+                "workers": lambda row: str(row["workers"]),
+                "busiest": lambda row: f"{row['busiest']['median']:.0%}",
+            },
+        ),
     ]
 
 
-def _costHead(ratio: str, *more: str) -> str:
-    columns = "".join(f"{name:>10}" for name in more)
-    return (
-        f"{'':23} {'load':9}{columns} {'us':>20} {ratio:>9}"
-        f" {'stanzas/s':>9} {'subject':>7} {'clients':>7} {'far end':>7} {'machine':>7}"
-    )
+def _costs(
+    rows: list[Row],
+    ratio: str,
+    more: Mapping[str, Callable[[Row], str]] | None = None,
+    hasBar: bool = False,
+) -> list[str]:
+    """
+    Return a table of costs.
+
+    @param ratio: What is above the column with the ratios.
+    @param more: More columns, behind the load.
+    @param hasBar: The ratios have one.
+    """
+    more = more or {}
+    width = max(len(row["subject"]) for row in rows)
+    lines = [
+        f"{'':{width}} {'load':9}"
+        + "".join(f" {name:>9}" for name in more)
+        + f" {'us':>19} {ratio:>9} {'stanzas/s':>9}"
+        + "".join(f" {name:>7}" for name in ("subject", *_SHARES))
+    ]
+    lines += [
+        f"{row['subject']:{width}} {row['load']:9}"
+        + "".join(f" {value(row):>9}" for value in more.values())
+        + f" {_range(row['cost']):>19} {_figure(row['ratio'])} {row['rate']['median']:9.0f}"
+        + "".join(f" {row[key]['median']:7.0%}" for key in ("share", *_SHARES.values()))
+        + f"  {'; '.join(_notes(row, hasBar))}".rstrip()
+        for row in rows
+    ]
+    return lines
 
 
-def _cost(row: Row, more: str = "", hasBar: bool = False) -> str:
+def _notes(row: Row, hasBar: bool) -> list[str]:
     isOurs = row["kind"] == "cmanager"
     notes = []
     if isOurs and row["ratio"] and hasBar and not row["idle"]:
@@ -145,12 +186,7 @@ def _cost(row: Row, more: str = "", hasBar: bool = False) -> str:
         notes.append("the machine is the limit")
     if row["isBehind"]:
         notes.append("could not keep the pace")
-    return (
-        f"{row['subject']:23} {row['load']:9}{more and f' {more}'} {_range(row['cost']):>20}"
-        f" {_figure(row['ratio'])} {row['rate']['median']:9.0f} {row['share']['median']:7.0%}"
-        f" {row['clients']['median']:7.0%} {row['far']['median']:7.0%}"
-        f" {row['machine']['median']:7.0%}  {'; '.join(notes)}".rstrip()
-    )
+    return notes
 
 
 def _figure(value: float | None, width: int = 9) -> str:
