@@ -35,7 +35,7 @@ class ManyTests(TestCase):
     L{bench.many}.
     """
 
-    timeout = 300
+    timeout = 600
 
     async def test_noneIsLost(self) -> None:
         """
