@@ -641,6 +641,20 @@ class ForgedTests(SocketRecordsCase):
         self.assertEqual(self.client.received, message(1, 50000).data + message(2).data)
         self.assertEqual(self.plain, [b"hello"])
 
+    def test_answerBehindHalfAgain(self) -> None:
+        """
+        Whoever asks for new keys and then has some of its own, all while it does not read, asks
+        too much of OpenSSL; what it was to be sent can be had back.
+        """
+        late = message(1, 50000)
+        self.deliver(late)
+        for isRequest in (True, False):
+            self.send(self.forger.keyUpdate(isRequest=isRequest))
+            self.settle()
+        self.assertEqual(self.records.failure, "bad length")
+        self.assertEqual(self.outbox.take(), [late])
+        self.assertLost(ConnectionDone)
+
     def test_nothing(self) -> None:
         """
         Records with nothing in them count, and do not last.
@@ -650,3 +664,64 @@ class ForgedTests(SocketRecordsCase):
             self.settle()
         self.assertGreaterEqual(self.amount, 32 * 22)
         self.assertEqual(self.plain, [])
+
+    @settings(max_examples=150)
+    @given(
+        st.lists(
+            st.one_of(
+                st.tuples(st.just("deliver"), st.integers(50, 40000)),
+                st.tuples(st.just("read"), st.integers(1, 40000)),
+                st.tuples(st.sampled_from(("say", "update", "ask", "pause", "resume")), st.just(0)),
+            ),
+            max_size=30,
+        ),
+        st.booleans(),
+    )
+    def test_anyOrder(self, steps: list[tuple[str, int]], isTaken: bool) -> None:
+        """
+        In whatever order keys change, either end speaks, and is read or not, each gets
+        all that the other has said, or the beginning of what is not handed out.  After one
+        request for new keys no others come, as above.
+        """
+        self.forger = Forger()
+        self.start(TLSClient(context=self.forger.context))
+        self.exchange()
+        self.far.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+        stanzas: list[Stanza] = []
+        wire, said, isAsked = b"", 0, False
+        for what, size in steps:
+            if what == "deliver":
+                stanzas.append(message(len(stanzas), size))
+                self.deliver(stanzas[-1])
+            elif what == "read":
+                wire += self.far.read(size)
+            elif what == "say":
+                said += 1
+                self.far.socket.send(self.forger.record(b"%d," % said))
+            elif what == "pause":
+                self.transport.pauseProducing()
+            elif what == "resume":
+                self.transport.resumeProducing()
+            elif not isAsked:
+                isAsked = what == "ask"
+                self.far.socket.send(self.forger.keyUpdate(isRequest=isAsked))
+            self.settle()
+        undelivered = self.outbox.take() if isTaken else []
+        if self.outbox.isCut:
+            self.outbox.finish()
+        self.transport.resumeProducing()
+        wire += self.drained()
+        self.client.exchange(wire)
+        self.assertEqual((self.client.failure, self.records.failure), (None, None), steps)
+        if not self.outbox.isCut:
+            self.assertEqual(b"".join(self.plain), b"".join(b"%d," % n for n in range(1, said + 1)))
+        whole = stanzas[: len(stanzas) - len(undelivered)]
+        self.assertEqual(undelivered, stanzas[len(whole) :])
+        text, got = b"".join(stanza.data for stanza in whole), self.client.received
+        rest = got[len(text) :]
+        self.assertEqual(got[: len(text)], text, steps)
+        if undelivered:
+            self.assertTrue(undelivered[0].data.startswith(rest))
+            self.assertLess(len(rest), len(undelivered[0].data))
+        else:
+            self.assertEqual(rest, b"")
