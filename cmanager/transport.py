@@ -172,7 +172,6 @@ class SocketTransport(Consumer):
         @return: L{None} if the connection is lost.
         """
         self._isHandedOver = True
-        self._offered = None
         return self.socket
 
     def askToRead(self) -> None:
@@ -224,7 +223,6 @@ class SocketTransport(Consumer):
         self._buffer = b""
         if self.disconnecting:
             self._reactor.callLater(0, self._lose, self._reason)
-        self._watch()
 
     def pauseProducing(self) -> None:
         """

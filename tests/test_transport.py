@@ -855,6 +855,16 @@ class UnixHalfCloseTests(HalfCloseTests):
         self.settle()
         self.assertLost(ConnectionLost)
 
+    def test_shutDownAndLost(self) -> None:
+        """
+        What cannot be sent is not waited for when it closes.
+        """
+        self.far.socket.shutdown(socket.SHUT_RD)
+        self.transport.write(b"x")
+        self.transport.loseConnection()
+        self.settle()
+        self.assertLost(ConnectionLost)
+
 
 class AnyOrderTests(TransportCase):
     """
