@@ -408,7 +408,11 @@ readOn(Scanner *self, Work *work, Py_ssize_t stop, PyObject **events)
                 return verdict == PART ? DONE : STRANGE;
         }
         else {
-            verdict = work->isCDATA ? readCDATA(&p, end) : readText(&p, end, &work->isCanonical);
+            verdict = WHOLE;
+            if (work->isCDATA)
+                verdict = readCDATA(&p, end);
+            else if (p == end || *p != '<')
+                verdict = readText(&p, end, &work->isCanonical);
             work->at = p - work->bytes;
             if (verdict == WHOLE && work->isCDATA) {
                 work->isCDATA = 0;
@@ -1029,7 +1033,7 @@ execute(PyObject *module)
     state->route = PyBytes_FromString(ROUTE);
     state->xmlURI = PyUnicode_InternFromString(XML_URI);
     for (size_t i = 0; i < COMMON_NAMES; i++)
-        state->common[i] = PyUnicode_InternFromString(COMMON[i]);
+        state->common[i] = PyUnicode_InternFromString(COMMON[i].text);
     if (PyErr_Occurred())
         goto done;
     state->scanner = (PyTypeObject *)PyType_FromModuleAndSpec(module, &SCANNER, NULL);

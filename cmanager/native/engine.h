@@ -41,7 +41,11 @@ enum {
 
 #define COMMON_NAMES 12 /* Names that are met all the time: their strings are made once. */
 #define STANZA_NAMES 3  /* The first of these, of which each is the name of a stanza. */
-extern const char *const COMMON[COMMON_NAMES];
+typedef struct {
+    Byte length;
+    char text[9];
+} Name;
+extern const Name COMMON[COMMON_NAMES];
 
 /* A class with __slots__, and where its objects have what. */
 #define SLOTS 5

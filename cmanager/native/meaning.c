@@ -12,9 +12,11 @@
 
 /* ==== Strings ==== */
 
-const char *const COMMON[COMMON_NAMES] = {
-    "iq",   "message",  "presence", "to",       "from",    "id",
-    "type", "xml:lang", "route",    "streamid", "version", "stream",
+#define NAME_OF(text) {sizeof(text) - 1, text}
+const Name COMMON[COMMON_NAMES] = {
+    NAME_OF("iq"),      NAME_OF("message"),  NAME_OF("presence"), NAME_OF("to"),
+    NAME_OF("from"),    NAME_OF("id"),       NAME_OF("type"),     NAME_OF("xml:lang"),
+    NAME_OF("route"),   NAME_OF("streamid"), NAME_OF("version"),  NAME_OF("stream"),
 };
 
 PyObject *
@@ -27,8 +29,7 @@ PyObject *
 named(State *state, const Byte *p, Py_ssize_t length)
 {
     for (size_t i = 0; i < COMMON_NAMES; i++)
-        if (COMMON[i][0] == (char)*p && strncmp(COMMON[i], (const char *)p, (size_t)length) == 0
-            && COMMON[i][length] == 0)
+        if (COMMON[i].length == length && memcmp(COMMON[i].text, p, (size_t)length) == 0)
             return Py_NewRef(state->common[i]);
     return decoded(p, length);
 }
