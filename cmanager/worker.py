@@ -103,13 +103,22 @@ class Tie(Service):
 
     def _orphaned(self) -> None:
         self.log.error("the supervisor is gone: this worker stops")
-        # It cannot tidy up any more; whose the last file is removes the directory.
-        path = self._crew.paths[self._crew.slot]
-        with contextlib.suppress(OSError):
-            os.unlink(path)
-            os.rmdir(os.path.dirname(path))
+        self._tidyUp()
         with contextlib.suppress(ReactorNotRunning):
             self._reactor.stop()
+
+    def _tidyUp(self) -> None:
+        """
+        Remove what the supervisor cannot any more: our file and those of nobody, and with the
+        last one the directory.
+        """
+        crew, isPresent = self._crew, self._router.share.isPresent
+        for slot, path in enumerate(crew.paths):
+            if slot == crew.slot or not isPresent(slot):
+                with contextlib.suppress(OSError):
+                    os.unlink(path)
+        with contextlib.suppress(OSError):
+            os.rmdir(os.path.dirname(crew.paths[0]))
 
 
 def main(arguments: list[str]) -> None:

@@ -49,7 +49,8 @@ class TieTests(SynchronousTestCase):
         self.directory = self.mktemp()
         os.mkdir(self.directory)
         self.paths = tuple(f"{self.directory}/{slot}" for slot in range(3))
-        router = SimpleNamespace(hosts=dict(enumerate(self.hosts)))
+        share = SimpleNamespace(isPresent=lambda slot: slot < 2)
+        router = SimpleNamespace(hosts=dict(enumerate(self.hosts)), share=share)
         crew = evolve(CREW, slot=1, paths=self.paths)
         self.tie = Tie(self.reactor, router, crew, news, lifeline)
         self.events: list[dict[str, Any]] = []
@@ -85,11 +86,11 @@ class TieTests(SynchronousTestCase):
 
     def test_lifeline(self) -> None:
         """
-        As long as the supervisor is there, nothing happens; then the worker stops, with its
-        own file removed, and with the last one the directory.
+        As long as the supervisor is there, nothing happens; then the worker stops, and
+        removes its own file, those of nobody, and with the last one the directory.
         """
         verifyObject(IReadDescriptor, self.tie)
-        for path in self.paths[:2]:
+        for path in self.paths:
             open(path, "w").close()
         self.tie.startService()
         self.assertEqual(self.reactor.getReaders(), [self.tie])

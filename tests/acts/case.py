@@ -7,7 +7,9 @@ What the acts have in common.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import ClassVar
 
 from twisted.internet import reactor
@@ -36,12 +38,14 @@ class ActCase(TestCase):
     @cvar habits: Of the embedded server.
     @cvar settings: See L{Stage}.
     @cvar stageType: What stage it is.
+    @ivar environment: See L{Stage}.
     """
 
     timeout = 180
     habits = "openfire-4.8"
     settings: ClassVar[dict[str, str]] = {}
     stageType: type[Stage] = Stage
+    environment: Mapping[str, str] = MappingProxyType({})
 
     def makeBackend(self, directory: Path) -> Backend:
         """
@@ -58,6 +62,7 @@ class ActCase(TestCase):
         self.stage = self.stageType(
             reactor, directory, self.makeBackend(directory), **self.settings
         )
+        self.stage.environment |= self.environment
         self.addCleanup(self.stage.stop)
         await self.stage.start()
 

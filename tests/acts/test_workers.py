@@ -9,7 +9,9 @@ business of the others.
 from __future__ import annotations
 
 import os
+import shutil
 import signal
+import tempfile
 from collections import Counter
 from typing import ClassVar
 
@@ -37,6 +39,10 @@ class WorkersCase(ActCase):
         """
         Let the clients log in.
         """
+        # Sockets have short names only.
+        self.temporary = tempfile.mkdtemp(prefix="cmanager-act-")
+        self.addCleanup(shutil.rmtree, self.temporary)
+        self.environment = {"TMPDIR": self.temporary}
         await super().setUp()
         self.actor = self.stage.actor("slix")
         self.roles: dict[str, Role] = {}
@@ -211,6 +217,20 @@ class DeathTests(WorkersCase):
             await role.expect("closed", condition="system-shutdown")
         await self.untilGone(*pids)
         self.assertEqual(len(self.server.sessions), 0)
+        self.assertEqual(os.listdir(self.temporary), [])
+
+    async def test_cannotStart(self) -> None:
+        """
+        One that cannot start again says why, and is tried again.
+        """
+        certificates = self.stage.directory / "certificates"
+        aside = certificates.rename(certificates.with_name("aside"))
+        os.kill(self.pids()[0], signal.SIGKILL)
+        said = await self.front.until("^worker 0 says: cmanager: ")
+        self.assertIn(str(certificates), said["message"])
+        await self.front.until("^worker 0 ended with status 1")
+        aside.rename(certificates)
+        await self.front.until("^worker 0 takes clients", times=2)
 
 
 class ReloadTests(WorkersCase):
