@@ -40,6 +40,7 @@ DOMAIN = "verona.example"
 PASSWORD = "wherefore art thou"
 SECRET = "the balcony, at midnight"
 LINK_READY = r"^link .* is ready"
+WORKER_UP = re.compile(r"^worker \d+ takes clients")
 WORKERS = os.environ.get("CMANAGER_WORKERS", "1")
 """
 How many processes share the clients where an act does not say.
@@ -300,6 +301,24 @@ class FrontProcess(ProcessProtocol):
         """
         assert self.transport is not None
         self.transport.signalProcess(name)
+
+    def pids(self) -> dict[int, int]:
+        """
+        Return the last process of each worker, by slot; none if it works alone.
+        """
+        return {
+            record["worker"]: record["pid"]
+            for record in self.records
+            if WORKER_UP.search(record["message"])
+        }
+
+    def kill(self) -> None:
+        """
+        Have it die, and all workers with it.
+        """
+        for pid in self.pids().values():
+            os.kill(pid, signal.SIGKILL)
+        self.signal("KILL")
 
     def processEnded(self, reason: Failure) -> None:
         """

@@ -117,7 +117,7 @@ class ClientActs:
             actor.order("ping", to=DOMAIN)
             await actor.expect("pong")
             self.assertEqual(actor.take("message"), [])
-        self.assertEqual(self.stage.relay.accepted, 2)
+        self.assertEqual(self.stage.relay.accepted, self.stage.links)
 
     async def test_cleanClose(self) -> None:
         """

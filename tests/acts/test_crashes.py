@@ -85,7 +85,7 @@ class CrashCase(ProsodyCase):
         Let the program die.
         """
         front, self.stage.front = self.front, None
-        front.signal("KILL")
+        front.kill()
         await front.ended
 
     async def arrive(self, actor: Actor, count: int) -> None:

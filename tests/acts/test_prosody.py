@@ -425,7 +425,7 @@ class AdministratorTests(ServerCase):
             await actor.expect("closed", condition="reset")
             self.stage.connect(actor, jid)
             await actor.expect("online", jid=jid)
-        self.assertEqual(self.stage.relay.accepted, 2)
+        self.assertEqual(self.stage.relay.accepted, self.stage.links)
 
     async def test_deleted(self) -> None:
         """

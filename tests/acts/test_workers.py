@@ -12,7 +12,6 @@ import os
 import shutil
 import signal
 import tempfile
-from collections import Counter
 from typing import ClassVar
 
 from twisted.internet.task import deferLater
@@ -30,7 +29,7 @@ LOOK_SECONDS = 0.05
 
 class WorkersCase(ActCase):
     """
-    A front of three workers, with as many clients each.
+    A front of three workers, with some clients each.
     """
 
     settings: ClassVar[dict[str, str]] = {"workers": str(WORKERS)}
@@ -66,16 +65,6 @@ class WorkersCase(ActCase):
         assert isinstance(self.stage.backend, EmbeddedBackend)
         assert self.stage.backend.server is not None
         return self.stage.backend.server
-
-    def pids(self) -> dict[int, int]:
-        """
-        Return the last process of each slot.
-        """
-        return {
-            record["worker"]: record["pid"]
-            for record in self.front.records
-            if "takes clients" in record["message"]
-        }
 
     def slots(self) -> dict[str, int]:
         """
@@ -150,17 +139,16 @@ class TogetherTests(WorkersCase):
 
     async def test_spread(self) -> None:
         """
-        Each takes as many clients, and they talk to each other.
+        None takes all clients, unless the others are very busy, and they talk to each other.
         """
-        counts = Counter(self.slots().values())
-        self.assertEqual(counts, dict.fromkeys(range(WORKERS), CLIENTS // WORKERS))
+        self.assertGreater(len(set(self.slots().values())), 1)
         await self.talk(self.roles)
 
     async def test_stop(self) -> None:
         """
         SIGTERM: everybody is told, and no process stays.
         """
-        pids = self.pids().values()
+        pids = self.front.pids().values()
         self.front.signal("TERM")
         for role in self.roles.values():
             await role.expect("closed", condition="system-shutdown")
@@ -172,7 +160,7 @@ class TogetherTests(WorkersCase):
         """
         So it is with Ctrl-C, which all of them get.
         """
-        for pid in self.pids().values():
+        for pid in self.front.pids().values():
             os.kill(pid, signal.SIGINT)
         self.front.signal("INT")
         for role in self.roles.values():
@@ -190,19 +178,18 @@ class DeathTests(WorkersCase):
         Killed, a worker takes its own clients with it, and nobody else's.  The server has
         no ghosts.  It comes back, and so do they.
         """
-        lost = self.of(1)
+        slot, *_ = self.slots().values()
+        lost = self.of(slot)
         others = {jid: role for jid, role in self.roles.items() if jid not in lost}
-        self.assertEqual(len(lost), CLIENTS // WORKERS)
-        os.kill(self.pids()[1], signal.SIGKILL)
+        os.kill(self.front.pids()[slot], signal.SIGKILL)
         for role in lost.values():
             await role.expect("closed", condition=None)
         await self.talk(others)
-        await self.front.until("^worker 1 was ended by SIGKILL, and its clients are lost")
+        await self.front.until(f"^worker {slot} was ended by SIGKILL, and its clients are lost")
         self.assertEqual(set(self.slots()), set(others))
-        await self.front.until("^worker 1 takes clients", times=2)
+        await self.front.until(f"^worker {slot} takes clients", times=2)
         await self.login(lost)
         await self.talk(self.roles)
-        self.assertEqual(len(self.of(1)), CLIENTS // WORKERS)
         for role in others.values():
             self.assertEqual(role.take("closed"), [])
 
@@ -210,7 +197,7 @@ class DeathTests(WorkersCase):
         """
         Killed, the supervisor leaves no worker behind: they have their clients leave, and end.
         """
-        pids = self.pids().values()
+        pids = self.front.pids().values()
         front, self.stage.front = self.front, None
         front.signal("KILL")
         for role in self.roles.values():
@@ -225,7 +212,7 @@ class DeathTests(WorkersCase):
         """
         certificates = self.stage.directory / "certificates"
         aside = certificates.rename(certificates.with_name("aside"))
-        os.kill(self.pids()[0], signal.SIGKILL)
+        os.kill(self.front.pids()[0], signal.SIGKILL)
         said = await self.front.until("^worker 0 says: cmanager: ")
         self.assertIn(str(certificates), said["message"])
         await self.front.until("^worker 0 ended with status 1")
@@ -258,7 +245,7 @@ class ReloadTests(WorkersCase):
         Where workers have to be replaced, that goes one after the other: each client is told
         to leave once, and those who come meanwhile are taken.
         """
-        pids = set(self.pids().values())
+        pids = set(self.front.pids().values())
         first = dict(self.roles)
         self.change("links = 2", "links = 1")
         juliet = self.stage.actor("slix")
@@ -280,4 +267,4 @@ class ReloadTests(WorkersCase):
         self.change("links = 2", "links = 0")
         await self.front.until("^configuration not taken over")
         await self.talk(self.roles)
-        self.assertEqual(len(self.pids()), WORKERS)
+        self.assertEqual(len(self.front.pids()), WORKERS)
