@@ -282,7 +282,6 @@ class SocketTransport(Consumer):
         """
         self._isWriteClosed = True
         self._buffer = b""
-        self._watch()
         if self.socket is not None:
             with suppress(OSError):
                 self.socket.shutdown(socket.SHUT_WR)
@@ -293,7 +292,6 @@ class SocketTransport(Consumer):
         """
         self._isWaiting = False
         self._writable = None
-        self._watch()
 
     def doWrite(self) -> None:
         """

@@ -519,19 +519,48 @@ class SocketRecordsTests(SocketRecordsCase):
         A client that wants smaller records gets those, and it is known of each whether it was
         taken.
         """
-        self.exchange()
-        connection = self.records._connection
+        connection: Any = None
 
         class Small:
+            pending = done = 0
+
             def __getattr__(self, name: str) -> Any:
                 return getattr(connection, name)
 
             def send(self, data: bytes) -> int:
-                return int(connection.send(data[:512]))
+                # What OpenSSL does: one record, but more behind one that was on its way.
+                while True:
+                    wasPending = self.pending
+                    part = data[self.done : self.done + (self.pending or 512)]
+                    self.pending = len(part)
+                    self.done += connection.send(part)
+                    self.pending = 0
+                    if not wasPending or self.done == len(data):
+                        done, self.done = self.done, 0
+                        return done
 
-        small: Any = Small()
-        self.records._connection = small
-        self.exactly([message(1, 5000), message(2, 600), message(3, 600)], [5000])
+        small: Any
+        for reads in range(500, 5000, 700):
+            self.start()
+            self.exchange()
+            connection, small = self.records._connection, Small()
+            self.records._connection = small
+            self.exactly([message(n, 600) for n in range(60)], [reads] * 3)
+
+    def test_redirect(self) -> None:
+        """
+        Somebody else can be told of room, and whoever has let go is not.
+        """
+        self.exchange()
+        told: list[str] = []
+        for isReleased in (False, True):
+            self.records.redirect(lambda: told.append("room"))
+            while self.records.send(b"x" * 10000) == 10000:
+                pass
+            if isReleased:
+                self.records.release()
+            self.drained()
+        self.assertEqual(told, ["room"])
 
     def test_reset(self) -> None:
         """

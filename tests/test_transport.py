@@ -282,6 +282,16 @@ class SinkTests(TransportCase):
         self.assertEqual((self.room, self.protocol.received), (0, [b"hello"]))
         self.transport.finish()
 
+    def test_finishWritten(self) -> None:
+        """
+        What was written and waits is given up then, and not waited for.
+        """
+        self.transport.write(LARGE)
+        self.transport.finish()
+        self.transport.loseConnection()
+        self.settle()
+        self.assertLost(ConnectionDone)
+
     def test_broken(self) -> None:
         """
         On a broken connection nothing is taken; what has come before is received, and then
