@@ -123,4 +123,3 @@ class Consumer(Socket, ABC):
         self._isFull = False
         if self._isAllWritten:
             self._closeIfAsked()
-        self._watch()
