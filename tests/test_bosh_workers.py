@@ -9,7 +9,6 @@ all that is tested with one, and the unlucky client of L{tests.test_bosh_schedul
 from __future__ import annotations
 
 import re
-from itertools import cycle
 from typing import Any
 
 from attrs import evolve
@@ -18,10 +17,10 @@ from cmanager.body import Body
 from cmanager.directory import Directory
 from cmanager.terms import Rules
 from tests import test_bosh, test_bosh_connections, test_httpbind
-from tests.bosh import BOSHWay, Connection, SecureBOSHWay, post
+from tests.bosh import Connection, post
 from tests.test_bosh_connections import PlayHub, WebPlay
 from tests.test_outbox import message
-from tests.workers import Crew, spread
+from tests.workers import Crew, SecureSpreadWay, SpreadWay, spread
 
 PLAYS = 600
 FEWER = 300
@@ -209,37 +208,6 @@ class DeathTests(SpreadCase):
 
 
 # What is tested of all streams.
-
-
-class SpreadWay(BOSHWay):
-    """
-    A client whose first connection comes to one worker, the others to either, in turn.
-    """
-
-    def visit(self, origin: Any, peer: Any = None) -> None:
-        """
-        See L{BOSHWay}.
-        """
-        super().visit(origin, peer)
-        self._others = cycle([evolve(origin, hub=origin.hub.deputy), origin])
-
-    def connect(self) -> Connection:
-        """
-        See L{BOSHWay}.
-        """
-        first = self._origin
-        if self.sid is not None:
-            self._origin = next(self._others)
-        try:
-            return super().connect()
-        finally:
-            self._origin = first
-
-
-class SecureSpreadWay(SpreadWay, SecureBOSHWay):
-    """
-    One in TLS.
-    """
 
 
 class StreamCase(test_bosh.BOSHCase):

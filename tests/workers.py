@@ -8,6 +8,7 @@ Workers in memory, and the wires between them.
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import cycle
 from random import Random
 from typing import Any
 
@@ -21,6 +22,8 @@ from cmanager.answering import Answering
 from cmanager.asking import Colleague
 from cmanager.directory import Directory
 from cmanager.httpbind import Desk
+from tests.bosh import BareBOSHWay, BOSHWay, Connection, SecureBOSHWay
+from tests.suite import Origin
 
 
 class End:
@@ -216,3 +219,41 @@ def spread(hub: Any, clock: Any) -> Crew:
 
     clock.advance = advanceAll
     return crew
+
+
+class SpreadWay(BOSHWay):
+    """
+    A client whose first connection comes to one worker, the others to either, in turn.
+    """
+
+    def visit(self, origin: Any, peer: Any = None) -> None:
+        """
+        See L{BOSHWay}.
+        """
+        super().visit(origin, peer)
+        other = Origin(origin.reactor, origin.listener, origin.hub.deputy)
+        self._others = cycle([other, origin])
+
+    def connect(self) -> Connection:
+        """
+        See L{BOSHWay}.
+        """
+        first = self._origin
+        if self.sid is not None:
+            self._origin = next(self._others)
+        try:
+            return super().connect()
+        finally:
+            self._origin = first
+
+
+class SecureSpreadWay(SpreadWay, SecureBOSHWay):
+    """
+    One in TLS.
+    """
+
+
+class BareSpreadWay(SpreadWay, BareBOSHWay):
+    """
+    One as L{BareBOSHWay}.
+    """

@@ -39,6 +39,7 @@ from tests.hostile import (
 from tests.hostilebosh import LENGTH, HostileRequest, content, early, requests
 from tests.hostileframes import framedFresh, framedLoggedIn
 from tests.ways import TCPSocketWay, TCPWay, TLSSocketWay, WebSocketWay, spelled
+from tests.workers import BareSpreadWay, spread
 
 SEED = 1597
 EVERY = 10
@@ -551,6 +552,22 @@ class BOSHWitnessTests(WitnessTests):
         if f"rid='{way.rid}'".encode() in body and sid.encode() in body:
             way.rid += row.status == HTTPStatus.OK and not row.conditions
         return head.replace(LENGTH, b"%d" % len(body)) + body
+
+
+class WorkersWitnessTests(BOSHWitnessTests):
+    """
+    The same with two workers, where half of the requests come to the one that does not have
+    their session.
+    """
+
+    def client(self) -> BOSHClient:
+        """
+        See L{WitnessTests.client}.
+        """
+        router: Any = self.stage.router
+        if not hasattr(router, "deputy"):
+            spread(router, self.stage.clock)
+        return BOSHClient(self.stage, BareSpreadWay, isRude=False)
 
 
 def _condition(got: bytes) -> str | None:
