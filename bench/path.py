@@ -9,8 +9,7 @@ are none.
     python -m bench.path [--instructions]
 
 C{up} is from a client's read to the link's C{send}, C{down} from a link's read to the
-stream's C{deliver}; with so many stanzas in one turn of the reactor, each of another
-session.  C{cold} is what it takes after something else has had the processor's caches.
+stream's C{deliver}; with so many stanzas in one turn, each of another session.  C{cold} is what it takes after something else has had the processor's caches.
 Instructions are counted by C{valgrind}, where that is, and are the same in each run.
 """
 
@@ -169,6 +168,7 @@ class Path:
             manager=ManagerSettings(name="cm"),
         )
         router = Router(reactor, settings)
+        self.turn = router.turn
         self.link = link = Link(Owner(router), reactor, "cm", "1", "192.0.2.1", None)
         link.makeConnection(Transport())
         reactor.runUntilCurrent()
@@ -207,10 +207,11 @@ class Path:
 
         def turn() -> None:
             start, data = self._some(count), self.stanza
+            self.turn.begin()
             for scanner, session in self.ways[start : start + count]:
                 for event in scanner.feed(data):
                     session.stanzaReceived(event)
-            reactor.runUntilCurrent()
+            self.turn.end()
 
         return turn
 
