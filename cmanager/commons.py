@@ -173,14 +173,18 @@ class Commons:
             Balance(slot, self._states, self._taken),
         )
 
-    def vacate(self, slot: int) -> None:
+    def vacate(self, slot: int) -> int:
         """
         Who had a slot is gone, and all its connections are.
+
+        @return: How many places it had taken.
         """
+        taken = self._taken[slot]
         self._states[slot] = _GONE
         self._taken[slot] = 0
         with SharedAddresses(slot, *self._shared) as addresses:
             addresses.vacate()
+        return taken
 
 
 def _size(slots: int, capacity: int) -> int:

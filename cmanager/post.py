@@ -68,15 +68,15 @@ class Post:
         except OSError as error:
             self._retry(f"cannot be started: {error.strerror}")
 
-    def lost(self) -> None:
+    def lost(self, clients: int) -> None:
         """
-        It has died.
+        It has died, with so many clients.
         """
         child, self.child = self.child, None
         assert child is not None
         if self._reactor.seconds() - child.started >= PROVEN_SECONDS:
             self._backOff.succeeded()
-        self._retry(f"{child.how}, and its clients are lost")
+        self._retry(f"{child.how}, with {clients} clients")
 
     def _retry(self, what: str) -> None:
         wait = self._backOff.failed()

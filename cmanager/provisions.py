@@ -66,16 +66,19 @@ class Provisions:
         """
         return self._sockets[slot].fileno()
 
-    def freed(self, slot: int) -> None:
+    def freed(self, slot: int) -> int:
         """
         Clean up: the worker of that slot is gone, and none is there yet.
+
+        @return: How many clients it had.
         """
         assert self._commons is not None
-        self._commons.vacate(slot)
+        clients = self._commons.vacate(slot)
         with contextlib.suppress(BlockingIOError):
             while True:
                 # For the one who is gone.
                 self._sockets[slot].accept()[0].close()
+        return clients
 
     def close(self) -> None:
         """

@@ -163,10 +163,10 @@ class Supervisor(Root):
         See L{IWatch <cmanager.child.IWatch>}.
         """
         self._children.discard(child)
-        self._provisions.freed(child.slot)
+        clients = self._provisions.freed(child.slot)
         for post in self.posts:
             if post.child is child and self.running:
-                post.lost()
+                post.lost(clients)
 
     # A changed configuration.
 

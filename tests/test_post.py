@@ -70,7 +70,7 @@ class PostTests(SynchronousTestCase):
         self.post.fill()
         for wait in (RESTART_SECONDS, RESTART_SECONDS * 2, RESTART_SECONDS * 4):
             del self.hired[:]
-            self.post.lost()
+            self.post.lost(7)
             self.assertIsNone(self.post.child)
             self.clock.advance(wait - 0.01)
             self.assertEqual(self.hired, [])
@@ -78,7 +78,7 @@ class PostTests(SynchronousTestCase):
             self.assertEqual(self.hired, [(2, "orders")])
         self.assertEqual(
             self.lines[1],
-            "worker 2 was ended by SIGKILL, and its clients are lost; started again in 2.0 s",
+            "worker 2 was ended by SIGKILL, with 7 clients; started again in 2.0 s",
         )
 
     def test_bounded(self) -> None:
@@ -87,11 +87,11 @@ class PostTests(SynchronousTestCase):
         """
         self.post.fill()
         for _ in range(10):
-            self.post.lost()
+            self.post.lost(7)
             self.clock.advance(MOST_RESTART_SECONDS)
         self.assertEqual(len(self.hired), 11)
         self.clock.advance(PROVEN_SECONDS)
-        self.post.lost()
+        self.post.lost(7)
         self.clock.advance(RESTART_SECONDS)
         self.assertEqual(len(self.hired), 12)
 
@@ -122,11 +122,11 @@ class PostTests(SynchronousTestCase):
         second = SimpleNamespace(slot=3, started=0.0, how=None)
         self.assertIs(self.post.take(second, "others"), first)
         self.assertEqual((self.post.child, self.post.slot), (second, 3))
-        self.post.lost()
+        self.post.lost(7)
         third = SimpleNamespace(slot=1, started=0.0, how=None)
         self.assertIsNone(self.post.take(third, "more"))
         self.assertEqual(self.clock.getDelayedCalls(), [])
-        self.post.lost()
+        self.post.lost(7)
         self.clock.advance(MOST_RESTART_SECONDS)
         self.assertEqual(self.hired[1:], [(1, "more")])
 
@@ -136,6 +136,6 @@ class PostTests(SynchronousTestCase):
         """
         self.post.vacate()
         self.post.fill()
-        self.post.lost()
+        self.post.lost(7)
         self.post.vacate()
         self.assertEqual(self.clock.getDelayedCalls(), [])

@@ -48,7 +48,7 @@ class ProvisionsTests(SynchronousTestCase):
         shares = [Commons(self.provisions.shared, 2, 100).join(slot) for slot in range(2)]
         self.assertTrue(shares[0].room.take(1))
         self.assertFalse(shares[1].room.take(1))
-        self.provisions.freed(0)
+        self.assertEqual(self.provisions.freed(0), 1)
         self.assertFalse(shares[1].isPresent(0))
         self.assertTrue(shares[1].room.take(1))
 

@@ -19,6 +19,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from cmanager import supervisor as module
 from cmanager.child import READY, WAITING
+from cmanager.commons import Commons
 from cmanager.config import LogFormat, LogLevel, loads, read
 from cmanager.errors import ConfigError
 from cmanager.front import STOP_MARGIN
@@ -223,17 +224,14 @@ class DeathTests(SupervisorCase):
         Another one follows, in its slot; the others are not concerned.
         """
         first = self.start()[1]
-        freed: list[int] = []
-        self.patch(self.supervisor._provisions, "freed", freed.append)
+        share = Commons(self.supervisor._provisions.shared, WORKERS + 1, 1).join(1)
+        self.assertTrue(share.room.take(9))
         first.end(None, signal.SIGKILL)
         self.assertEqual(
             self.lines(),
-            [
-                "error post: worker 1 was ended by SIGKILL, and its clients are lost;"
-                " started again in 1.0 s"
-            ],
+            ["error post: worker 1 was ended by SIGKILL, with 1 clients; started again in 1.0 s"],
         )
-        self.assertEqual(freed, [1])
+        self.assertFalse(share.isPresent(1))
         self.reactor.advance(RESTART_SECONDS)
         self.assertEqual(len(self.processes), WORKERS + 1)
         self.assertEqual(self.processes[-1].plan, first.plan)
@@ -260,7 +258,6 @@ class StopTests(SupervisorCase):
         All are told to leave; when they are gone it is over, and nothing stays.
         """
         processes = self.start()
-        self.addCleanup(lambda: None)
         stopped = self.supervisor.stopService()
         self.assertEqual(self.ports.bound, {})
         for process in processes:
