@@ -9,8 +9,9 @@ are none.
     python -m bench.path [--instructions]
 
 C{up} is from a client's read to the link's C{send}, C{down} from a link's read to the
-stream's C{deliver}; with so many stanzas in one turn, each of another session.  C{cold} is what it takes after something else has had the processor's caches.
-Instructions are counted by C{valgrind}, where that is, and are the same in each run.
+stream's C{deliver}; with so many stanzas in one turn, each of another session.  C{cold} is
+what it takes after something else has had the processor's caches.  Instructions are
+counted by C{valgrind}, where that is, and are the same in each run.
 """
 
 from __future__ import annotations
