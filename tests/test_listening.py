@@ -42,6 +42,11 @@ from cmanager.transport import SocketTransport
 from cmanager.turn import Turn
 from tests.pollers import HandReactor, Recorder
 
+PATIENCE_SECONDS = 60.0
+"""
+How long the kernel may take to tell the other end.
+"""
+
 
 class Recorders(Factory):
     """
@@ -432,6 +437,7 @@ class PortTests(ListeningCase):
         self.limitFiles(1)
         self.reactor.turn()
         resource.setrlimit(resource.RLIMIT_NOFILE, self.unlimited)
+        client.settimeout(PATIENCE_SECONDS)
         self.assertEqual(client.recv(1), b"")
         self.assertEqual(self.factory.made[0].events, [])
         self.assertEqual(self.reactor.readers, [])
