@@ -7,10 +7,9 @@ The native engine for tests, where it has been built.
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
-from twisted.trial.unittest import SkipTest
+from tests.programs import lacks
 
 Routes: Any
 Scanner: Any
@@ -25,7 +24,4 @@ def requireNative() -> None:
     Skip a test where the engine is missing, unless all tests must run.
     """
     if Scanner is None:
-        why = "the native engine has not been built: see requirements/install"
-        if os.environ.get("CMANAGER_REQUIRE_ALL_ACTS") == "1":
-            raise AssertionError(why)
-        raise SkipTest(why)
+        lacks("the native engine has not been built: see requirements/install")

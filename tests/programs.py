@@ -31,7 +31,7 @@ def find(program: str, package: str, environment: Mapping[str, str] = os.environ
     # Debian keeps daemons where only the path of root leads.
     path = shutil.which(program, path=f"{environment.get('PATH', '')}:/usr/sbin")
     if path is None:
-        _lacks(
+        lacks(
             f"{program} is not installed; on Debian or Ubuntu: apt install {package}", environment
         )
     return path
@@ -50,7 +50,7 @@ def findNode(
     path = find("node", "nodejs npm", environment)
     if not folder.with_suffix(".pins").exists():
         find("npm", "npm", environment)
-        _lacks(f"{folder} is not installed; sh requirements/install test", environment)
+        lacks(f"{folder} is not installed; sh requirements/install test", environment)
     return path
 
 
@@ -66,11 +66,18 @@ def findMellium(
     """
     if not path.with_suffix(".pins").exists():
         find("go", "golang-go", environment)
-        _lacks(f"{path} is not built; sh requirements/install test", environment)
+        lacks(f"{path} is not built; sh requirements/install test", environment)
     return str(path)
 
 
-def _lacks(missing: str, environment: Mapping[str, str]) -> NoReturn:
+def lacks(missing: str, environment: Mapping[str, str] = os.environ) -> NoReturn:
+    """
+    Leave a test out.
+
+    @param missing: What it needs, and how to get that.
+    @raise SkipTest: Always, unless
+    @raise AssertionError: all tests are wanted.
+    """
     if isRequired(environment):
         raise AssertionError(missing)
     raise SkipTest(missing)

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 from xml.parsers import expat
 
-from twisted.trial.unittest import SkipTest, SynchronousTestCase
+from twisted.trial.unittest import SynchronousTestCase
 
 from cmanager.errors import LocalError, StreamError
 from cmanager.scanner import Scanner as PythonScanner
@@ -30,6 +30,7 @@ from cmanager.stanza import CONTENT_NAMESPACES, NS_CLIENT, Stanza, escapeAttribu
 from tests import test_scanner, test_slices
 from tests.differential import Trial, split, trials
 from tests.native import Scanner, requireNative
+from tests.programs import lacks
 from tests.properties import given, settings, st
 from tests.strategies import Stream, routes, splits, streams
 from tests.test_scanner import FOOTER, HEADER, LINK_HEADER, bytewise
@@ -427,7 +428,7 @@ class BuildTests(NativeCase):
         """
         found = shutil.which("gcc") or shutil.which("clang")
         if found is None:
-            raise SkipTest("there is no C compiler")
+            lacks("there is no C compiler; on Debian or Ubuntu: apt install gcc libc6-dev")
         return found
 
     def test_warnings(self) -> None:
