@@ -12,14 +12,15 @@ stages can stand at once.
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
 import re
 import signal
+import socket
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -85,15 +86,41 @@ links = {links}
 {more}
 """
 
-_number = itertools.count(os.getpid() * 64)
+BLOCK = 1 << 12
+"""
+So many addresses a process claims at a time, of the 2 ** 22 that there are for all.
+"""
+
+_claims: list[socket.socket] = []
+
+
+def claim() -> Iterator[str]:
+    """
+    Yield addresses of blocks that no other process has.
+
+    A datagram socket on a block's first address, which stays open as long as this process
+    lives, is the claim.
+    """
+    for block in range(1 << 10):
+        name = 64 << 16 | (os.getpid() + block) % (1 << 10) * BLOCK
+        held = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        try:
+            held.bind((str(ip_address(127 << 24 | name)), LINK_PORT))
+        except OSError:
+            held.close()
+            continue
+        _claims.append(held)
+        yield from (str(ip_address(127 << 24 | name + number)) for number in range(BLOCK))
+
+
+_addresses = claim()
 
 
 def loopback() -> str:
     """
     Return an address of this machine that no other stage has.
     """
-    number = next(_number) % (1 << 22)
-    return f"127.{64 + (number >> 16)}.{number >> 8 & 255}.{number & 255}"
+    return next(_addresses)
 
 
 class Half(Protocol):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import os
 import sys
+from itertools import islice
 from pathlib import Path
 
 from twisted.internet.endpoints import TCP4ServerEndpoint
@@ -18,7 +19,7 @@ from twisted.internet.utils import getProcessOutputAndValue
 from twisted.trial.unittest import TestCase
 
 from tests.acts.case import ActCase
-from tests.acts.stage import CLIENT_PORT, PASSWORD, loopback
+from tests.acts.stage import BLOCK, CLIENT_PORT, PASSWORD, claim, loopback
 
 TWISTD = str(Path(sys.executable).with_name("twistd"))
 
@@ -114,6 +115,10 @@ class StageAddressTests(TestCase):
 
     def test_distinct(self) -> None:
         """
-        Two stages never share an address.
+        Two stages never share an address, nor do those of two processes, however many
+        each of them has.
         """
-        self.assertEqual(len({loopback() for _ in range(100)}), 100)
+        ours = {loopback() for _ in range(100)}
+        others = set(islice(claim(), BLOCK + 1))
+        self.assertEqual((len(ours), len(others)), (100, BLOCK + 1))
+        self.assertFalse(ours & others)
