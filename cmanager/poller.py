@@ -6,11 +6,11 @@ The readiness of many sockets, in one C{epoll} of our own.  Layer 4; knows nothi
 what the sockets are for.
 
 The reactor sees a single descriptor.  What is ready is dealt with in one go, without
-what a reactor does around each; and the sockets are looked at no more often than every
-C{gather} seconds, so that under load many are found ready at a time: a process that is
+what a reactor does around each; and the sockets are looked at again only when L{ENOUGH}
+of them can be expected to be ready, or C{gather} seconds are over: a process that is
 woken for every stanza pays several times as much for each.  The whole process sleeps
 for that, as a network card holds back its interrupts: links and timers wait as well, for
-as short a time, and are found ready together.
+as short a time, and are found ready together.  One that is busy all the time does not sleep.
 """
 
 from __future__ import annotations
@@ -34,6 +34,16 @@ _ONCE = 1 << 31  # EPOLLET: of the end, which is told in any case
 MAX_EVENTS = 512
 """
 Sockets dealt with before the reactor has its turn.
+"""
+
+ENOUGH = 32
+"""
+Sockets ready at a time that make it cheap: nobody waits for more.
+"""
+
+WINDOW_SECONDS = 0.01
+"""
+For so long at least it is counted how many become ready, to know what can be expected.
 """
 
 isAvailable = hasattr(select, "epoll")
@@ -72,7 +82,7 @@ class Poller:
     Tells descriptors what they can do.  Is there for as long as it has any.
 
     @param reactor: L{IReactorFDSet <twisted.internet.interfaces.IReactorFDSet>}.
-    @param gather: Seconds; 0: look whenever anything is ready.
+    @param gather: Seconds from one look to the next, at most; 0: look whenever anything is ready.
     @param turn: What is dealt with in one go is one.
     """
 
@@ -93,7 +103,10 @@ class Poller:
         self._sleep = sleep
         self._epoll: select.epoll | None = None
         self._descriptors: dict[int, Descriptor] = {}
+        self._pause = gather  # seconds from look to look
         self._last = 0.0  # when it was looked
+        self._since = self._now()  # when counting began
+        self._count = 0  # sockets found ready since then
         self._isBusy = False  # more than one was ready then: a client by itself is not kept waiting
 
     def __len__(self) -> int:
@@ -149,7 +162,12 @@ class Poller:
         See L{IReadDescriptor}: something is ready.
         """
         now = self._now()
-        wait = self._last + self._gather - now
+        elapsed = now - self._since
+        if elapsed >= WINDOW_SECONDS:
+            expected = max(self._count, 1) / elapsed  # ready in a second
+            self._pause = min(self._gather, ENOUGH / expected)
+            self._since, self._count = now, 0
+        wait = self._last + self._pause - now
         if wait > 0 and self._isBusy:
             self._sleep(wait)
             now += wait
@@ -165,6 +183,7 @@ class Poller:
         if epoll is None:
             return
         ready = epoll.poll(0, MAX_EVENTS)
+        self._count += len(ready)
         self._isBusy = len(ready) > 1
         find = self._descriptors.get
         for number, events in ready:

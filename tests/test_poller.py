@@ -18,7 +18,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from cmanager.poller import MAX_EVENTS, READABLE, WRITABLE, Poller
+from cmanager.poller import ENOUGH, MAX_EVENTS, READABLE, WRITABLE, Poller
 from cmanager.turn import Turn
 from tests.pollers import HandReactor
 
@@ -330,12 +330,10 @@ class PollerTests(PollerCase):
             self.assertEqual([len([t for t in self.told() if t]) for _ in range(2)], expected)
 
 
-class GatherTests(PollerCase):
+class GatherCase(PollerCase):
     """
-    Looking no more often than every so many seconds.
+    Several of which are ready at a time.
     """
-
-    gather = 0.001
 
     def look(self, time: float, ready: int = 2) -> list[float]:
         """
@@ -350,6 +348,14 @@ class GatherTests(PollerCase):
         self.slept.clear()
         self.assertEqual([told for told in self.told() if told], [["read"]] * ready)
         return [round(seconds, 6) for seconds in self.slept]
+
+
+class GatherTests(GatherCase):
+    """
+    Looking no more often than every so many seconds.
+    """
+
+    gather = 0.001
 
     def test_gather(self) -> None:
         """
@@ -373,10 +379,44 @@ class GatherTests(PollerCase):
         self.assertEqual(self.look(10.0008, 1), [0.0008])
         self.assertEqual(self.look(10.0018, 1), [])
 
+    def test_many(self) -> None:
+        """
+        Nobody waits for more than are enough to make it cheap.
+        """
+        for thousandth in range(12):
+            self.look(200 + thousandth / 1000, ENOUGH * 2)
+        # 64 were ready every thousandth: half of that is enough, and would do for a while.
+        self.assertEqual(self.look(200.0112, ENOUGH), [0.0003])
+        self.assertEqual(self.look(200.0121, ENOUGH), [])
+
+    def test_enough(self) -> None:
+        """
+        Where just as many as that are ready in the time, it is waited for all of it.
+        """
+        for thousandth in range(12):
+            self.look(200 + thousandth / 1000, ENOUGH)
+        self.assertEqual(self.look(200.0112, 2), [0.0008])
+
+    def test_fewer(self) -> None:
+        """
+        What was expected does not outlast those who came.
+        """
+        for thousandth in range(12):
+            self.look(200 + thousandth / 1000, ENOUGH * 2)
+        self.look(201.0, 2)
+        self.assertEqual(self.look(201.0002, 2), [0.0008])
+
+
+class AtOnceTests(GatherCase):
+    """
+    With nothing to gather for.
+    """
+
+    gather = 0.0
+
     def test_atOnce(self) -> None:
         """
-        With nothing to gather for nobody waits.
+        Nobody waits.
         """
-        self.poller._gather = 0
-        for _ in range(3):
-            self.assertEqual(self.look(10.0), [])
+        for time in (200.0, 200.0, 200.5, 200.5):
+            self.assertEqual(self.look(time), [])
