@@ -9,6 +9,7 @@ name it.
 from __future__ import annotations
 
 from glob import glob
+from runpy import run_path
 
 from setuptools import Extension, setup
 
@@ -18,6 +19,7 @@ setup(
             "cmanager._scanner",
             ["cmanager/_scanner.c", *sorted(glob("cmanager/native/*.c"))],
             depends=sorted(glob("cmanager/native/*.h")),
+            define_macros=[("INTERFACE", str(run_path("cmanager/sources.py")["interface"]()))],
             # Without a compiler cmanager.scanner does the same.
             optional=True,
         )

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from typing import Any
 from xml.parsers import expat
 
+from cmanager.framing import native
 from cmanager.scanner import Scanner as PythonScanner
 
 HEADER = (
@@ -42,10 +43,10 @@ def engines() -> dict[str, Any]:
     """
     found: dict[str, Any] = {"python": PythonScanner}
     try:
-        from cmanager._scanner import Scanner
+        _, scanner = native()
     except ImportError:
         return found
-    return {"native": Scanner, **found}
+    return {"native": scanner, **found}
 
 
 def microseconds(call: Callable[[], object]) -> float:

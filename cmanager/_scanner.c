@@ -23,6 +23,11 @@
 
 #include <structmember.h>
 
+/* What setup.py builds it from, by cmanager.sources; of no use to the program without. */
+#ifndef INTERFACE
+#define INTERFACE (-1)
+#endif
+
 /* ==== Refusals ==== */
 
 /* Raise a StreamError; `reason` may be NULL. */
@@ -1044,6 +1049,8 @@ execute(PyObject *module)
         result = type != NULL ? PyModule_AddType(module, (PyTypeObject *)type) : -1;
         Py_XDECREF(type);
     }
+    if (result == 0)
+        result = PyModule_AddIntConstant(module, "INTERFACE", INTERFACE);
 done:
     Py_XDECREF(errors);
     Py_XDECREF(stanza);

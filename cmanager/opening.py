@@ -17,7 +17,7 @@ from twisted.logger import Logger
 
 from cmanager import __version__
 from cmanager.config import ServerSettings, Settings
-from cmanager.framing import ENGINE
+from cmanager.framing import ENGINE, LACK
 from cmanager.process import RESERVED_FILES, raiseFileLimit
 
 
@@ -27,6 +27,7 @@ class Opening:
 
     @param workers: How many processes there are going to be, each with links of its own.
     @param raiseLimit: As L{raiseFileLimit}; children inherit it.
+    @param lack: See L{LACK}.
     """
 
     log = Logger()
@@ -36,10 +37,12 @@ class Opening:
         settings: Settings,
         workers: int = 1,
         raiseLimit: Callable[[int], int] = raiseFileLimit,
+        lack: str = LACK,
     ) -> None:
         self._settings = settings
         self._workers = workers
         self._raiseLimit = raiseLimit
+        self._lack = lack
 
     def tell(self) -> None:
         """
@@ -56,6 +59,8 @@ class Opening:
             openssl=SSL.SSLeay_version(SSL.SSLEAY_VERSION).decode(),
             engine=ENGINE,
         )
+        if self._lack:
+            self.log.warn("slower than need be: {lack}", lack=self._lack)
         for warning in settings.warnings:
             self.log.warn("configuration: {doubt}", doubt=warning)
         for server in settings.servers:

@@ -9,19 +9,21 @@ from __future__ import annotations
 
 from typing import Any
 
+from cmanager.framing import native
 from tests.programs import lacks
 
-Routes: Any
-Scanner: Any
+Routes: Any = None
+Scanner: Any = None
+_lack = ""
 try:
-    from cmanager._scanner import Routes, Scanner
-except ImportError:
-    Routes = Scanner = None
+    Routes, Scanner = native()
+except ImportError as error:
+    _lack = str(error)
 
 
 def requireNative() -> None:
     """
     Skip a test where the engine is missing, unless all tests must run.
     """
-    if Scanner is None:
-        lacks("the native engine has not been built: see requirements/install")
+    if _lack:
+        lacks(_lack)

@@ -31,7 +31,7 @@ class OpeningTests(SynchronousTestCase):
         """
         self.site = Site(self.mktemp())
 
-    def tell(self, workers: int = 1, files: int | None = None) -> list[str]:
+    def tell(self, workers: int = 1, files: int | None = None, lack: str = "") -> list[str]:
         """
         Return the lines, from the level on.
 
@@ -43,7 +43,7 @@ class OpeningTests(SynchronousTestCase):
         writer = LogWriter(out, LogFormat.TEXT)
         globalLogPublisher.addObserver(writer)
         try:
-            Opening(settings, workers, lambda wanted: min(files or wanted, wanted)).tell()
+            Opening(settings, workers, lambda wanted: min(files or wanted, wanted), lack).tell()
         finally:
             globalLogPublisher.removeObserver(writer)
         return [" ".join(line.split()[1:]) for line in out.getvalue().splitlines()]
@@ -64,6 +64,12 @@ class OpeningTests(SynchronousTestCase):
                 "open files: the limit of 100067 is enough for 100000 clients",
             ],
         )
+
+    def test_lack(self) -> None:
+        """
+        Where the native engine is missing, one line says what to do.
+        """
+        self.assertIn("warn opening: slower than need be: build it", self.tell(lack="build it")[1])
 
     def test_srv(self) -> None:
         """
