@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from cmanager.router import Router
     from cmanager.trust import Attempt
 
-_READY = Step.READY  # to look a member up costs as much as a call
+_READY, _LOST = Step.READY, Step.LOST  # to look a member up costs as much as a call
 
 CLOSE_SECONDS = 5.0
 """
@@ -297,6 +297,9 @@ class LinkStream(Protocol, ABC):
         """
         See L{Protocol}.
         """
+        if self.step is _LOST:
+            # A transport with TLS gives what it has in pieces, and all of them.
+            return
         self._heard = self._clock.seconds()
         reader = self._reader
         try:
@@ -314,7 +317,7 @@ class LinkStream(Protocol, ABC):
         for event in events:
             step = self.step
             if step is not _READY:
-                if step is Step.LOST:
+                if step is _LOST:
                     return
                 if step is Step.CLOSING and event.__class__ is not StreamClosed:
                     continue

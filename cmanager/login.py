@@ -57,6 +57,13 @@ class Login:
         self.failures = 0
         self.address: str | None = None
 
+    @property
+    def isAwaited(self) -> bool:
+        """
+        The server has to answer.
+        """
+        return self._turn in (Turn.SERVER, Turn.ABORTED, Turn.LEGACY)
+
     # What the client sends.
 
     def saslReceived(self, stanza: Stanza, host: Host) -> None:
@@ -196,16 +203,13 @@ class Login:
         self._failed(b"")
         return False
 
-    def interrupted(self) -> None:
+    def refused(self) -> None:
         """
-        The server will not answer: the link was lost, or would not take it.
+        The server will not answer: it would not take it.
         """
-        session = self._session
         turn, self._turn = self._turn, Turn.NOBODY
         if turn is Turn.SERVER or turn is Turn.ABORTED:
             self._fail("aborted" if turn is Turn.ABORTED else "temporary-auth-failure")
-        elif turn is Turn.LEGACY:
-            session.end(StreamError("remote-connection-failed", reason="a login was lost"))
 
     # Counting.
 

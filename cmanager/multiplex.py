@@ -14,6 +14,7 @@ the link tells which release it is (see C{docs/wire.rst}).
 from __future__ import annotations
 
 import hashlib
+import re
 
 from attrs import frozen
 
@@ -100,6 +101,9 @@ link of all.
 _FRAGMENT_HEAD = (
     b'<stream:stream xmlns="' + NS_CLIENT.encode() + b'" xmlns:stream="' + NS_STREAMS.encode()
 ) + b'">'
+_EARLY_HEAD = _FRAGMENT_HEAD.replace(NS_CLIENT.encode(), NS_LINK.encode())
+_EARLY = re.compile(rb"\s*(?:<(?:[ir]|\Z)|\Z)")  # <iq, <route; or nobody can tell yet
+_HEADER = re.compile(rb"<(?:\?xml|(?:[^\s<>/:]+:)?stream)[\s>]")
 
 
 def digest(streamID: str, secret: str) -> str:
@@ -239,6 +243,10 @@ class LinkReader:
     """
     Reads one stream of the server's: a new one after TLS.
 
+    COMPAT Openfire hands out stanzas on a link from its first header on, so that they
+    come before the second where TLS begins in between.  They are kept until that is
+    there, and no more of them than may be in one element.
+
     @ivar completed: What the last L{feed} completed, also where it raised.
     """
 
@@ -249,6 +257,7 @@ class LinkReader:
         """
         self.completed: list[LinkEvent] = []
         self._limit = limit
+        self._early: bytes | None = b""  # None: the header has begun
         self._scanner = Scanner(
             2,
             limit,
@@ -266,7 +275,7 @@ class LinkReader:
         """
         Something has been begun and is not complete.
         """
-        return self._scanner.pending
+        return bool(self._early) or self._scanner.pending
 
     def feed(self, data: bytes) -> list[LinkEvent]:
         """
@@ -276,6 +285,8 @@ class LinkReader:
             is in L{completed}.
         """
         self.completed = []
+        if self._early is not None:
+            data = self._begun(self._early + data)
         try:
             parsed = self._scanner.feed(data)
         except StreamError:
@@ -285,8 +296,25 @@ class LinkReader:
             if event.__class__ is not Routed:
                 self._read(parsed)
                 return self.completed
-        self.completed = parsed  # type: ignore[assignment] # as was seen
+        if parsed:
+            self.completed = parsed  # type: ignore[assignment] # as was seen
         return self.completed
+
+    def _begun(self, data: bytes) -> bytes:
+        """
+        Read what comes before the header; return what is left to be read.
+        """
+        header = _HEADER.search(data)
+        isEarly = _EARLY.match(data) is not None
+        if isEarly and header is None and len(data) <= self._limit:
+            self._early = data
+            return b""
+        self._early = None
+        if isEarly and header is not None:
+            early, data = data[: header.start()], data[header.start() :]
+            events = LinkReader(self._limit).feed(_EARLY_HEAD + early + FOOTER)
+            self.completed = events[1:-1]
+        return data
 
     def _read(self, parsed: list[Event]) -> None:
         events = self.completed

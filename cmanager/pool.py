@@ -246,6 +246,7 @@ class Pool(Service):
         elif link.wasReady:
             self._tellLoss(link, error)
             self.hub.linkLost(link, error or LinkError("it was closed"))
+        self.hub.answersLost(self)
 
     def configured(self, link: Link, configuration: Configuration) -> None:
         """

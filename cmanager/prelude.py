@@ -93,17 +93,22 @@ class Prelude:
         @return: L{True} if that was all there is to say to the client.
         """
         if sent.namespace == NS_SASL:
-            self._login.interrupted()
+            self._login.refused()
             return True
         if self._bindID is not None and sent.attributes.get("id") == self._bindID:
             self._bindID = None
         return False
 
-    def interrupted(self) -> None:
+    def answerLost(self) -> None:
         """
-        The link was lost, and with it what was under way.
+        What the server had to say may have been lost.  Nobody can tell, and the client
+        would wait for it until its time is up; another attempt on the same stream could
+        be answered by what was late.
         """
-        self._login.interrupted()
+        if self._login.isAwaited or self._bindID is not None:
+            text = "The connection to the server was lost."
+            reason = "a link was lost during a login"
+            self._session.end(StreamError("remote-connection-failed", text, reason=reason))
 
     # Awaiting a header.
 

@@ -306,6 +306,15 @@ class Router(MultiService):
                 left.append(session)
         self._grace.hold(pool, left)
 
+    def answersLost(self, pool: IPool) -> None:
+        """
+        A link is gone, which perhaps never was ready.  Who still logs in may have been
+        answered over it: a server uses all links from their first header on.
+        """
+        for link in pool.links:
+            for session in self.table.pinned(link):
+                session.answerLost()
+
     def _repin(self, session: Session, link: ILink) -> None:
         self.metrics.increment("sessions_repinned")
         session.relinked(link)

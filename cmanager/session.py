@@ -272,14 +272,17 @@ class Session(Pinned):
         wasHeld = self.link is None
         self.hub.table.pin(self, link)
         link.adopt(self)
-        if self.state in ENDED:
-            return
-        if self._prelude is not None:
-            self._prelude.interrupted()
-        elif wasHeld or self._holds & LINK:
+        if self.state is State.BOUND and (wasHeld or self._holds & LINK):
             # The server may have ended it meanwhile (PROTOCOL section 13.6): ask first.
             self.hold(LINK)
             self.audit()
+
+    def answerLost(self) -> None:
+        """
+        A link was lost, this one's or another of the same server, which answers over any.
+        """
+        if self._prelude is not None and self.state not in ENDED:
+            self._prelude.answerLost()
 
     def linkLost(self) -> None:
         """

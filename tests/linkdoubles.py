@@ -80,6 +80,9 @@ class Hub:
     def linkLost(self, link: Link, error: LinkError) -> None:
         self.told.append(("linkLost", link, error))
 
+    def answersLost(self, pool: object) -> None:
+        self.told.append(("answersLost", pool))
+
     def configured(self, pool: object, configuration: Configuration) -> None:
         self.told.append(("configured", pool, configuration))
 

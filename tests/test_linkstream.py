@@ -176,6 +176,29 @@ class StartTLSTests(LinkStreamTestCase):
             bench.send(ACCEPTED)
             self.assertTrue(bench.link.isReady)
 
+    def test_early(self) -> None:
+        """
+        What a server routes before its second header, for it thinks of the link as open since
+        the first, is taken, and the set-up goes on.
+        """
+        early = b"<route streamid='s'><a/></route>"
+        for pieces in ((early, b" ", HEADER), (early + HEADER,)):
+            bench = self.proceeded()
+            bench.link.handshakeCompleted()
+            for piece in pieces:
+                bench.send(piece)
+            self.assertEqual(bench.send(NO_FEATURES), HANDSHAKE)
+            self.assertEqual(bench.hub.told, [("routed", bench.link, "s", b"<a/>")])
+
+    def test_earlyUnverified(self) -> None:
+        """
+        It is not, where the certificate was not accepted.
+        """
+        bench = self.proceeded()
+        bench.send(b"<route streamid='s'><a/></route>" + HEADER)
+        self.assertLost(bench, "in clear")
+        self.assertEqual(bench.hub.told, [])
+
     def test_notOffered(self) -> None:
         """
         Without the offer there is no link, and no handshake in clear.
@@ -409,6 +432,15 @@ class EndTests(LinkStreamTestCase):
         bench.send(b'<route streamid="s"><a/></route><b></c>')
         self.assertEqual(bench.hub.names(), ["routed"])
         self.assertLost(bench, "not-well-formed")
+
+    def test_piecesAfterEnd(self) -> None:
+        """
+        Nor what a transport still has, behind what cannot be read: one with TLS gives all of it.
+        """
+        bench = LinkBench().ready()
+        bench.send(b"<a></b>")
+        bench.link.dataReceived(b"<route streamid='s'><a/></route>")
+        self.assertNotIn("routed", bench.hub.names())
 
     def test_nothingAfterEnd(self) -> None:
         """

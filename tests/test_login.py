@@ -32,6 +32,8 @@ from tests.scenes import (
     streamError,
 )
 
+LOST = streamError("remote-connection-failed")
+
 
 class LoginTests(SynchronousTestCase):
     """
@@ -175,39 +177,33 @@ class LoginTests(SynchronousTestCase):
         play = Play()(TO_BOUND + f"S> {SUCCESS}\n= bound")
         self.assertEqual(play.hub.metrics.value("stanzas_dropped", "undeliverable"), 1)
 
-    def test_relinked(self) -> None:
+    def test_answerLost(self) -> None:
         """
-        An answer that was lost with its link is answered here.
+        A client whose answer may have been lost with a link, whether its own or another, does
+        not wait for it.
         """
-        play = Play(links=2)(SETUP + LOGIN)
-        play("""
-        ! relinked 2
-        S2: adopt
-        C< <failure xmlns="urn:ietf:params:xml:ns:xmpp-sasl"><temporary-auth-failure/></failure>
-        """)
+        aborted = "C> <abort xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>"
+        for script in (LOGIN, LOGIN + aborted):
+            play = Play(links=2)(SETUP + script)
+            play(f"! relinked 2\nS2: adopt\n! answerLost\nS2: close\n{LOST}")
+            play(f"S> {SUCCESS}\n! answerLost\n= closing")
+            Play()(SETUP + script)(f"! answerLost\nS: close\n{LOST}")
 
-    def test_relinkedWhileAborting(self) -> None:
+    def test_answerLostInBetween(self) -> None:
         """
-        The same for an aborted login.
+        Nothing is said where nothing was under way, and to a client that has been told of its
+        success nothing else.
         """
-        play = Play(links=2)(SETUP + LOGIN + "C> <abort xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>")
-        play("! relinked 2\nS2: adopt\nC< <failure …><aborted/></failure>")
-
-    def test_relinkedInBetween(self) -> None:
-        """
-        Nothing is said where nothing was under way.
-        """
-        play = Play(links=2)(SETUP + LOGIN + f"S> {FAILURE}\nC< {FAILURE}")
-        play("! relinked 2\nS2: adopt\n= negotiating")
-
-    def test_relinkedAfterwards(self) -> None:
-        """
-        A client that has been told of its success is not told otherwise.
-        """
+        for script in (
+            "",
+            LOGIN + f"S> {FAILURE}\nC< {FAILURE}\n",
+            LOGIN + f"S> {CHALLENGE}\nC< {CHALLENGE}",
+        ):
+            Play()(SETUP + script)("! answerLost\n= negotiating")
         play = Play(links=3)(SETUP + LOGGED_IN)
-        play("! relinked 2\nS2: adopt\n= awaiting-restart")
-        play(RESTARTED + f"C> {BIND}\nS2< <iq …")
-        play(f"! relinked 3\nS3: adopt\n= binding\nS> {BOUND}\nC< {BOUND}\n= bound")
+        play("! relinked 2\nS2: adopt\n! answerLost\n= awaiting-restart")
+        play(RESTARTED + f"! answerLost\nC> {BIND}\nS2< <iq …")
+        play(f"! relinked 3\nS3: adopt\n= binding\nS> {BOUND}\nC< {BOUND}\n! answerLost\n= bound")
 
     def test_linkLostMeanwhile(self) -> None:
         """
@@ -312,10 +308,7 @@ class LegacyTests(SynchronousTestCase):
         A login whose link is lost ends the stream: the client may have been let in.
         """
         play = Play(links=2)(SETUP + f"C> {self.IQ}\nS: create\nS< …")
-        play(
-            "! relinked 2\nS2: adopt\nS2: close\n"
-            "C< <stream:error><remote-connection-failed …\nC: close"
-        )
+        play(f"! relinked 2\nS2: adopt\n! answerLost\nS2: close\n{LOST}")
 
     def test_register(self) -> None:
         """

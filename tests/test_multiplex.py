@@ -358,6 +358,63 @@ class StreamTests(SynchronousTestCase):
         self.assertFalse(reader.pending)
 
 
+class EarlyTests(SynchronousTestCase):
+    """
+    What comes before the header.
+    """
+
+    EARLY = b' <route streamid="s"><presence/></route> <iq type="result" id="1"/>'
+
+    def test_taken(self) -> None:
+        """
+        It is read as if the header stood before it, once that is there.
+        """
+        reader = LinkReader(LIMIT)
+        self.assertEqual(reader.feed(self.EARLY), [])
+        self.assertTrue(reader.pending)
+        kinds = [type(event) for event in reader.feed(HEADER)]
+        self.assertEqual(kinds, [Routed, Replied, StreamOpened])
+        self.assertFalse(reader.pending)
+        self.assertEqual([type(event) for event in reader.feed(route(b"<presence/>"))], [Routed])
+
+    def test_anyHeader(self) -> None:
+        """
+        Whatever its prefix is, with an XML declaration or without.
+        """
+        for prefix, rest in ((b"", b"stream:"), (b"<?xml version='1.0'?>", b"x:"), (b"", b"")):
+            name = rest[:-1] and b":" + rest[:-1]
+            header = b'%s<%sstream xmlns%s="http://etherx.jabber.org/streams" id="1">' % (
+                prefix,
+                rest,
+                name,
+            )
+            events = LinkReader(LIMIT).feed(self.EARLY + header)
+            self.assertEqual(len(events), 3)
+
+    def test_beginning(self) -> None:
+        """
+        It stands on its own: where the header comes it is complete.
+        """
+        for early in (b"<route", b'<route streamid="s"><presence>', b"<iq></route>"):
+            reader = LinkReader(LIMIT)
+            reader.feed(early)
+            self.assertRaises(StreamError, reader.feed, HEADER)
+
+    def test_nothingElse(self) -> None:
+        """
+        Anything else there is refused at once.
+        """
+        for early in (b"<message/>", b"<stream:error/>", b"x"):
+            self.assertRaises(StreamError, LinkReader(LIMIT).feed, early)
+
+    def test_limit(self) -> None:
+        """
+        There is no more of it than there may be of one element.
+        """
+        LinkReader(len(self.EARLY)).feed(self.EARLY)
+        self.assertRaises(StreamError, LinkReader(len(self.EARLY) - 1).feed, self.EARLY)
+
+
 class RouteTests(SynchronousTestCase):
     """
     What comes for sessions.
@@ -529,7 +586,8 @@ class SplitTests(SynchronousTestCase):
     """
 
     WHOLE = (
-        HEADER
+        EarlyTests.EARLY
+        + HEADER
         + NO_FEATURES
         + ACCEPTED
         + CONFIGURATION
@@ -547,7 +605,7 @@ class SplitTests(SynchronousTestCase):
         One byte at a time gives the same events.
         """
         whole = [described(event) for event in LinkReader(LIMIT).feed(self.WHOLE)]
-        self.assertEqual(len(whole), 9)
+        self.assertEqual(len(whole), 11)
         self.assertIn(CloseRequested.__name__, [event[0] for event in whole])
         reader = LinkReader(LIMIT)
         single = [

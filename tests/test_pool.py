@@ -154,8 +154,9 @@ class EventTests(PoolTestCase):
         """
         one, other = self.started()
         one.transport.lost(ConnectionLost())
-        ((name, link, reason),) = self.hub.told
+        (name, link, reason), also = self.hub.told
         self.assertEqual((name, link), ("linkLost", one))
+        self.assertEqual(also, ("answersLost", self.pool))
         self.assertIn("the connection broke", str(reason))
         self.assertEqual(self.pool.links, [other])
         self.assertEqual(self.hub.metrics.value("links_lost"), 1)
@@ -164,12 +165,12 @@ class EventTests(PoolTestCase):
 
     def test_neverReady(self) -> None:
         """
-        A link that never was ready is counted, and not told.
+        A link that never was ready is counted; of what may have come on it the router is told.
         """
         self.pool.startService()
         one, _ = self.pool.links
         one.transport.lost()
-        self.assertEqual(self.hub.told, [])
+        self.assertEqual(self.hub.told, [("answersLost", self.pool)])
         self.assertEqual(self.hub.metrics.value("links_lost"), 1)
 
     def test_slowAddress(self) -> None:
@@ -396,7 +397,7 @@ class StopTests(PoolTestCase):
         self.assertEqual(self.pool.links, [])
         self.assertEqual(self.clock.getDelayedCalls(), [])
         self.assertEqual(self.lines(LogLevel.error), [])
-        self.assertEqual(self.hub.names(), ["linkLost"] * 2)
+        self.assertEqual(self.hub.names(), ["linkLost", "answersLost"] * 2)
 
     def test_impatience(self) -> None:
         """

@@ -407,6 +407,13 @@ class BindingTests(SynchronousTestCase):
         = binding
         """)
 
+    def test_answerLost(self) -> None:
+        """
+        A client whose address may have been lost with a link does not wait for it.
+        """
+        play = inSituation("binding")("! answerLost\n= binding")
+        play(f"C> {BIND}\nS< <iq …\n! answerLost\n" + streamError("remote-connection-failed"))
+
     def test_notTaken(self) -> None:
         """
         A bind that the server could not take is refused, and may be tried again.

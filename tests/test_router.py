@@ -427,6 +427,21 @@ class LinkTests(RouterTestCase):
         self.assertIs(one.link, self.pool.links[1])
         self.assertEqual(self.router.metrics.value("sessions_repinned"), 1)
 
+    def test_answersLost(self) -> None:
+        """
+        Whoever is in a login may have been answered over the link that is gone, even if it
+        never was ready; who is not, or belongs to another server, is not concerned.
+        """
+        bound, waiting, other = self.bound(), self.connect(), self.connect()
+        for session in (waiting, other):
+            session.streamOpened(HEADER)
+        waiting.stanzaReceived(parsed(f"<auth xmlns='{NS_SASL}' mechanism='PLAIN'/>"))
+        self.router.answersLost(FakePool(self.log))
+        self.assertIs(waiting.state, State.NEGOTIATING)
+        self.router.answersLost(self.pool)
+        self.assertIs(waiting.state, State.CLOSING)
+        self.assertEqual((bound.state, other.state), (State.BOUND, State.NEGOTIATING))
+
     def test_notToAnotherServer(self) -> None:
         """
         They do not move to a server that does not know them.

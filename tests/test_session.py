@@ -333,6 +333,7 @@ class AnyOrderTests(SynchronousTestCase):
         "! hostReady",
         "! hostUnavailable",
         "! linkLost",
+        "! answerLost",
         "! relinked 1",
         "! relinked 2",
         "! serverLost",
