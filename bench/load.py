@@ -188,7 +188,8 @@ async def order() -> dict[str, Any]:
     Wait for the next line of standard input.
     """
     line = await asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline)
-    return json.loads(line or '{"order": "leave"}')
+    given: dict[str, Any] = json.loads(line or '{"order": "leave"}')
+    return given
 
 
 def tell(**fields: Any) -> None:

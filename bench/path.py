@@ -171,7 +171,7 @@ class Path:
         router = Router(reactor, settings)
         self.turn = router.turn
         self.link = link = Link(Owner(router), reactor, "cm", "1", "192.0.2.1", None)
-        link.makeConnection(Transport())
+        link.makeConnection(Transport())  # type: ignore[no-untyped-call]  # Twisted's
         reactor.runUntilCurrent()
         for said in (OPENING, b"<handshake/>"):
             link.dataReceived(said)
