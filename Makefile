@@ -37,8 +37,7 @@ bench: tools
 bench-100k: tools
 	@$(PYTHON_ENV)/python -m bench.many $(MANY)
 
-plot:
-	@sh requirements/install plot
+plot: tools
 	@$(PYTHON_ENV)/python -m bench.plot $(PLOT)
 
 soak: tools

@@ -5,8 +5,6 @@
 Draws what sessions cost, from the results of C{make bench-100k}: C{make plot}.
 
     python -m bench.plot [--output docs/performance.svg] [RESULTS]
-
-Needs matplotlib, which nothing else here does: C{sh requirements/install plot}.
 """
 
 from __future__ import annotations

@@ -24,6 +24,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
 from bench.part import family
+from bench.plot import PANELS, draw
 from tests.acts.actor import HERE
 
 CLIENTS = 2000
@@ -40,7 +41,7 @@ class ManyTests(TestCase):
     async def test_noneIsLost(self) -> None:
         """
         Two thousand clients stay, without TLS and with it, write to each other, and leave;
-        each message arrives once, with whom it is for.
+        each message arrives once, with whom it is for.  What it took can be drawn.
         """
         folder = Path(self.mktemp()).absolute()
         output, errors, status = await getProcessOutputAndValue(
@@ -65,6 +66,7 @@ class ManyTests(TestCase):
             self.assertEqual((hold["sent"], hold["received"]), (2000, 2000))
             self.assertEqual((hold["doubled"], hold["astray"], hold["lost"]), (0, 0, 0))
             self.assertEqual(hold["online"], CLIENTS)
+        self.assertEqual(len(draw(result).axes), len(PANELS))
 
     async def test_interrupted(self) -> None:
         """
