@@ -14,7 +14,8 @@ from collections import deque
 from collections.abc import Callable
 from itertools import islice
 
-from cmanager.records import MAX_RECORD_BYTES, Records, SocketRecords
+from cmanager.openssl import MAX_RECORD_BYTES
+from cmanager.records import Records, SocketRecords
 from cmanager.sinks import Sink
 from cmanager.stanza import Stanza
 

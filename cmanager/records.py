@@ -17,10 +17,11 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from OpenSSL import SSL
-from OpenSSL._util import lib
 
+from cmanager import openssl
 from cmanager.binding import describe
 from cmanager.clienttls import ClientTLS
+from cmanager.openssl import MAX_RECORD_BYTES
 from cmanager.transport import SocketTransport
 
 if TYPE_CHECKING:
@@ -31,12 +32,6 @@ if TYPE_CHECKING:
 RECORD_OVERHEAD = 22
 """
 Bytes of a record that are no plaintext, in TLS 1.3 (RFC 8446 section 5.2).
-"""
-
-MAX_RECORD_BYTES = 16384
-"""
-Plaintext in one record (RFC 8446 section 5.1).  The peer can read a record only
-when it has all of it.
 """
 
 
@@ -163,9 +158,7 @@ class SocketRecords(Records):
 
     def __init__(self, connection: SSL.Connection, transport: SocketTransport) -> None:
         super().__init__(connection)
-        # One record at a time, whatever is in it: a peer could send messages of TLS itself
-        # as fast as they are read.  pyOpenSSL has no word for it.
-        lib.SSL_clear_mode(connection._ssl, lib.SSL_MODE_AUTO_RETRY)
+        openssl.readRecordwise(connection)
         self._transport = transport
         self._isOwed = False  # something was to be sent before it could be
         self._most = MAX_RECORD_BYTES  # in a record; a client may want smaller ones (RFC 6066)
@@ -191,7 +184,7 @@ class SocketRecords(Records):
                     self._isOwed = False
                     self._transport.tell()
                 return b""
-            plain = connection.recv(MAX_RECORD_BYTES)
+            plain = openssl.receive(connection)
             self.amount += len(plain)
             return plain
         except SSL.WantReadError:
@@ -243,7 +236,8 @@ class SocketRecords(Records):
         # says only that it has stopped.
         size = self._pending or min(len(data) - start, self._most)
         self._pending = size
-        taken = self._connection.send(data if size == len(data) else data[start : start + size])
+        part = data if size == len(data) else data[start : start + size]
+        taken = openssl.send(self._connection, part)
         self._pending = 0
         self._most = taken if taken < size else self._most
         return taken

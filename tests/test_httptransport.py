@@ -25,7 +25,8 @@ from zope.interface.verify import verifyObject
 from cmanager.arrival import Arrival
 from cmanager.errors import LocalError
 from cmanager.httptransport import HTTPTransport
-from cmanager.records import MAX_RECORD_BYTES, Records
+from cmanager.openssl import MAX_RECORD_BYTES
+from cmanager.records import Records
 from cmanager.settings import LimitSettings, ListenerSettings
 from tests.suite import Hub, storeIn
 from tests.test_records import TLSClient

@@ -12,8 +12,9 @@ from collections.abc import Callable
 from OpenSSL import SSL
 from twisted.trial.unittest import TestCase
 
+from cmanager.openssl import MAX_RECORD_BYTES
 from cmanager.outbox import MAX_CONTROL_BYTES, Outbox
-from cmanager.records import MAX_RECORD_BYTES, Records
+from cmanager.records import Records
 from cmanager.stanza import NS_CLIENT, Stanza
 from tests.test_records import TLSClient, serverContext
 

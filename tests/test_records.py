@@ -11,7 +11,8 @@ from OpenSSL import SSL
 from twisted.trial.unittest import TestCase
 
 from cmanager.clienttls import TLS_UNIQUE
-from cmanager.records import MAX_RECORD_BYTES, NoCommonProtocol, Records, reasonOf
+from cmanager.openssl import MAX_RECORD_BYTES
+from cmanager.records import NoCommonProtocol, Records, reasonOf
 from tests.certificates import authority
 
 

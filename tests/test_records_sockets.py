@@ -15,8 +15,9 @@ from OpenSSL import SSL
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.testing import StringTransport
 
+from cmanager.openssl import MAX_RECORD_BYTES
 from cmanager.outbox import Outbox
-from cmanager.records import MAX_RECORD_BYTES, Records, SocketRecords, recordsOn
+from cmanager.records import Records, SocketRecords, recordsOn
 from cmanager.stanza import Stanza
 from tests.pollers import TransportCase, connected
 from tests.properties import given, settings, st
