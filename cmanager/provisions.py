@@ -3,12 +3,14 @@
 
 """
 What the supervisor gives its workers to share: memory, and a socket for each slot on
-which the others reach who is there.  It cleans up behind one that is gone.  Layer 5.
+which the others reach who is there.  It cleans up behind one that is gone, and behind a
+supervisor that could not.  Layer 5.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import shutil
 import socket
@@ -18,6 +20,7 @@ from cmanager.commons import Commons
 from cmanager.errors import ConfigError
 
 BACKLOG = 128
+PREFIX = "cmanager-workers-"
 
 
 class Provisions:
@@ -27,6 +30,8 @@ class Provisions:
     @ivar size: How many slots there are.
     @ivar shared: The descriptor of the memory.
     @ivar paths: Of the sockets, in a directory that only this user can look into.
+    @ivar held: A descriptor of that directory.  As long as this process or a worker has it
+        the directory stays.
     """
 
     def __init__(self, size: int) -> None:
@@ -34,6 +39,7 @@ class Provisions:
         self._commons: Commons | None = None
         self.shared = -1
         self.paths: tuple[str, ...] = ()
+        self.held = -1
         self._directory = ""
         self._sockets: list[socket.socket] = []
 
@@ -47,7 +53,12 @@ class Provisions:
         self.shared = os.memfd_create("cmanager")
         self._commons = Commons(self.shared, self.size, addresses)
         try:
-            self._directory = tempfile.mkdtemp(prefix="cmanager-")
+            _tidyUp()
+            self._directory = tempfile.mkdtemp(prefix=PREFIX)
+            self.held = os.open(self._directory, os.O_RDONLY)
+            # Before there is anything in it.  Where locks do not work nobody gets one.
+            with contextlib.suppress(OSError):
+                fcntl.flock(self.held, fcntl.LOCK_EX)
             self.paths = tuple(f"{self._directory}/{slot}" for slot in range(self.size))
             for path in self.paths:
                 made = socket.socket(socket.AF_UNIX)
@@ -84,10 +95,34 @@ class Provisions:
         """
         Let go of them.
         """
-        if self.shared >= 0:
-            os.close(self.shared)
-        self.shared, self._commons = -1, None
+        for descriptor in (self.shared, self.held):
+            if descriptor >= 0:
+                os.close(descriptor)
+        self.shared = self.held = -1
+        self._commons = None
         while self._sockets:
             self._sockets.pop().close()
         if self._directory:
             shutil.rmtree(self._directory, ignore_errors=True)
+
+
+def _tidyUp() -> None:
+    """
+    Remove directories of this user's that nobody holds any more.
+    """
+    for entry in os.scandir(tempfile.gettempdir()):
+        if entry.name.startswith(PREFIX):
+            with contextlib.suppress(OSError):
+                _remove(entry)
+
+
+def _remove(entry: os.DirEntry[str]) -> None:
+    # One with nothing in it may be about to be held.
+    if entry.stat(follow_symlinks=False).st_uid != os.geteuid() or not os.listdir(entry.path):
+        return
+    descriptor = os.open(entry.path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        shutil.rmtree(entry.path)
+    finally:
+        os.close(descriptor)

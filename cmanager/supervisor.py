@@ -136,16 +136,17 @@ class Supervisor(Root):
 
     def _hire(self, slot: int, orders: Orders) -> Child:
         provisions, ports = self._provisions, self._ports.descriptors(orders.endpoints)
-        given = [provisions.shared, provisions.listening(slot), *ports.values()]
+        sockets = ports.values()
+        given = [provisions.held, provisions.shared, provisions.listening(slot), *sockets]
         descriptors = dict(enumerate(given, FIRST_SHARED))
-        shared, listening, *sockets = descriptors
+        _, shared, listening, *numbers = descriptors
         crew = Crew(
             slot,
             provisions.size,
             shared,
             listening,
             provisions.paths,
-            dict(zip(ports, sockets, strict=True)),
+            dict(zip(ports, numbers, strict=True)),
         )
         manager = orders.settings.manager
         start = Start(

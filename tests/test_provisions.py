@@ -8,15 +8,20 @@ Tests for L{cmanager.provisions}.
 from __future__ import annotations
 
 import os
+import shutil
+import signal
 import socket
 import stat
+import subprocess
+import sys
 import tempfile
+from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from cmanager.commons import Commons
 from cmanager.errors import ConfigError
-from cmanager.provisions import Provisions
+from cmanager.provisions import PREFIX, Provisions
 
 
 class ProvisionsTests(SynchronousTestCase):
@@ -98,3 +103,105 @@ class ProvisionsTests(SynchronousTestCase):
         (problem,) = self.assertRaises(ConfigError, provisions.open, 100).problems
         self.assertIn("TMPDIR", problem)
         self.assertIn("/nowhere", problem)
+
+
+TOP = Path(__file__).resolve().parent.parent
+KILLED = (
+    "import os; from cmanager.provisions import Provisions; made = Provisions(2); made.open(100); "
+    "print(os.path.dirname(made.paths[0]), flush=True); os.kill(os.getpid(), 9)"
+)
+
+
+class LeftTests(SynchronousTestCase):
+    """
+    Directories of supervisors that were killed.
+    """
+
+    def setUp(self) -> None:
+        """
+        Have a place for them.
+        """
+        # Sockets have short names only.
+        self.place = Path(tempfile.mkdtemp(prefix="cmanager-test-"))
+        self.addCleanup(shutil.rmtree, self.place)
+        self.patch(tempfile, "tempdir", str(self.place))
+
+    def open(self) -> Provisions:
+        """
+        Start a supervisor.
+        """
+        provisions = Provisions(2)
+        self.addCleanup(provisions.close)
+        provisions.open(100)
+        return provisions
+
+    def directory(self, provisions: Provisions) -> Path:
+        """
+        Return where the sockets are.
+        """
+        return Path(provisions.paths[0]).parent
+
+    def killed(self) -> Path:
+        """
+        Return what one leaves that is killed.
+        """
+        run = subprocess.run(
+            [sys.executable, "-c", KILLED],
+            cwd=TOP,
+            env={**os.environ, "TMPDIR": str(self.place)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        self.assertEqual(run.returncode, -signal.SIGKILL, run.stderr)
+        left = Path(run.stdout.strip())
+        self.assertEqual([path.name for path in sorted(left.iterdir())], ["0", "1"])
+        return left
+
+    def test_removed(self) -> None:
+        """
+        The next one removes it, and nothing of one that lives.
+        """
+        living, left = self.open(), self.killed()
+        other = self.open()
+        self.assertFalse(left.exists())
+        self.assertEqual({*self.place.iterdir()}, {self.directory(living), self.directory(other)})
+        for path in living.paths:
+            self.assertTrue(Path(path).is_socket())
+
+    def test_workers(self) -> None:
+        """
+        It stays as long as a worker lives.
+        """
+        dead = self.open()
+        with subprocess.Popen(["cat"], stdin=subprocess.PIPE, pass_fds=[dead.held]):
+            os.close(dead.held)
+            dead.held = -1
+            self.open()
+            self.assertTrue(self.directory(dead).exists())
+        self.open()
+        self.assertFalse(self.directory(dead).exists())
+
+    def test_others(self) -> None:
+        """
+        What another user has left stays.
+        """
+        left, user = self.killed(), os.geteuid()
+        self.patch(os, "geteuid", lambda: user + 1)
+        self.open()
+        self.assertTrue(left.exists())
+
+    def test_foreign(self) -> None:
+        """
+        So does what is named otherwise, what is no directory, and what has nothing in it:
+        it may be of one that starts.
+        """
+        (self.place / "cmanager-soak").mkdir()
+        (self.place / "cmanager-soak" / "kept").touch()
+        (self.place / f"{PREFIX}empty").mkdir()
+        (self.place / f"{PREFIX}file").touch()
+        (self.place / f"{PREFIX}link").symlink_to("cmanager-soak")
+        before = {*self.place.rglob("*")}
+        provisions = self.open()
+        provisions.close()
+        self.assertEqual({*self.place.rglob("*")}, before)

@@ -173,6 +173,7 @@ class StartTests(SupervisorCase):
             shared, listening = self.supervisor._provisions, crew["listening"]
             self.assertEqual(process.descriptors[crew["shared"]], shared.shared)
             self.assertEqual(process.descriptors[listening], shared.listening(slot))
+            self.assertIn(shared.held, process.descriptors.values())
             self.assertEqual(process.descriptors[crew["sockets"][ENDPOINT]], 70)
 
     def test_lines(self) -> None:
