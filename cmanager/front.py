@@ -97,7 +97,8 @@ class Front(Root):
         self._take(new)
         self._tls.reload(self.settings.tls)
         self._tellDoubts(new)
-        if fixed:
+        # Of workers, the supervisor says what becomes of that.
+        if fixed and self._around.crew is None:
             self.log.warn("configuration: only a restart changes {keys}", keys=", ".join(fixed))
         self.log.info(
             "configuration read again; changed: {keys}", keys=", ".join(live) or "nothing"

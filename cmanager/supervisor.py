@@ -24,6 +24,7 @@ from typing import Any
 from twisted.internet.defer import CancelledError, Deferred, DeferredList, ensureDeferred
 from twisted.internet.defer import TimeoutError as LateError
 
+from cmanager.check import found
 from cmanager.child import FIRST_SHARED, Child, Start
 from cmanager.crew import Crew
 from cmanager.errors import ConfigError
@@ -62,7 +63,7 @@ class Supervisor(Root):
     The root of a process that has workers.
 
     @param orders: What they are to do, and how many they are.
-    @param read: Reads the configuration and finds it good, or raises L{ConfigError}.
+    @param read: Reads the configuration, or raises L{ConfigError}.
     @param options: Of twistd, for the workers.
     @param random: Returns a number from 0 up to 1.
     @ivar posts: One for each worker.
@@ -174,7 +175,8 @@ class Supervisor(Root):
     def reload(self) -> None:
         """
         Have the workers take over what has changed, or be replaced where that does not do.
-        A configuration that cannot be used changes nothing.
+        A configuration that cannot be read changes nothing.  With one that nobody could
+        start with, none is replaced; each takes over what can change, as one process does.
         """
         super().reload()
         if self._rolling is not None:
@@ -182,10 +184,10 @@ class Supervisor(Root):
             return
         try:
             orders = self._read()
-            self._ports.bind(orders.endpoints)
         except ConfigError as error:
             self._notTaken(error)
             return
+        problems = self._prepared(orders)
         settings = orders.settings
         self._tellDoubts(settings)
         if settings.manager.workers != len(self.posts):
@@ -197,22 +199,39 @@ class Supervisor(Root):
         behind: list[Post] = []
         for post in self.posts:
             keys = [key for key in differences(post.orders.settings, settings) if key != WORKERS]
-            changed |= dict.fromkeys(keys)
-            if not all(isLive(key) or key == FORMAT for key in keys):
+            live = [key for key in keys if isLive(key) or key == FORMAT]
+            changed |= dict.fromkeys(live if problems else keys)
+            if live != keys:
                 behind.append(post)
-                continue
-            post.orders = orders
-            if post.child is not None:
+            elif not problems:
+                post.orders = orders
+            if post.child is not None and (live == keys or problems):
                 post.child.hangUp()
         self.log.info(
             "configuration read again; changed: {keys}", keys=", ".join(changed) or "nothing"
         )
-        if behind:
+        if behind and problems:
+            self._stays(behind[0], "; ".join(problems))
+        elif behind:
             self._rolling = ensureDeferred(self._roll(behind, orders))
             self._rolling.addErrback(
                 lambda failure: self.log.failure("workers cannot be replaced", failure)
             )
             self._rolling.addCallback(self._rolled)
+
+    def _prepared(self, orders: Orders) -> list[str]:
+        """
+        Bind what new workers need.
+
+        @return: What keeps them from starting; nothing is bound then.
+        """
+        problems = list(found(orders.settings, self._around.reactor))
+        if not problems:
+            try:
+                self._ports.bind(orders.endpoints)
+            except ConfigError as error:
+                problems += error.problems
+        return problems
 
     async def _roll(self, behind: list[Post], orders: Orders) -> None:
         """
@@ -224,15 +243,18 @@ class Supervisor(Root):
             except CancelledError:
                 return  # by stopService
             if why:
-                self.log.error(
-                    "worker {worker} stays as it is, and those after it: {why}; correct the"
-                    " configuration, and send SIGHUP again",
-                    worker=post.slot,
-                    why=why,
-                )
+                self._stays(post, why)
                 break
         else:
             self.log.info("all workers run with the new configuration")
+
+    def _stays(self, post: Post, why: str) -> None:
+        self.log.error(
+            "worker {worker} stays as it is, and those after it: {why}; correct the"
+            " configuration, and send SIGHUP again",
+            worker=post.slot,
+            why=why,
+        )
 
     def _rolled(self, _: object) -> None:
         self._rolling = None

@@ -165,13 +165,6 @@ def fromFile(options: Options, environ: Mapping[str, str], reactor: Any) -> Root
         settings = loads(text, environ, directory=Path(path).parent, name=path)
         return Orders(path, text, complete(settings, name))
 
-    def proven() -> Orders:
-        made = orders()
-        problems = list(found(made.settings, reactor))
-        if problems:
-            raise ConfigError(problems)
-        return made
-
     first = orders()
     around = surroundings(options, first.settings.log, reactor)
     if first.settings.manager.workers == 1:
@@ -179,8 +172,11 @@ def fromFile(options: Options, environ: Mapping[str, str], reactor: Any) -> Root
     parent: Mapping[str, Any] = options.parent or {}
     if parent.get("chroot"):
         raise ConfigError(["--chroot: workers could not be started there: set manager.workers = 1"])
+    problems = list(found(first.settings, reactor))
+    if problems:
+        raise ConfigError(problems)
     chosen = parent.get("reactor")
-    return Supervisor(proven(), around, proven, (f"--reactor={chosen}",) if chosen else ())
+    return Supervisor(first, around, orders, (f"--reactor={chosen}",) if chosen else ())
 
 
 def forWorker(plan: Plan, environ: Mapping[str, str], reactor: Any) -> Front:

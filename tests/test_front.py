@@ -321,6 +321,16 @@ class ReloadTests(FrontCase):
         front.reload()
         self.assertIn(warning, self.lines())
 
+    def test_fixedWorker(self) -> None:
+        """
+        A worker leaves it to the supervisor to say what becomes of that.
+        """
+        front = self.front(crew=CREW)
+        self.site.write("links = 3\n")
+        front.reload()
+        self.assertIn("changed: nothing", self.lines()[-1])
+        self.assertNotIn("restart", "\n".join(self.lines()))
+
     def test_secret(self) -> None:
         """
         A changed secret is named and not shown.

@@ -145,6 +145,20 @@ class SupervisorCase(SynchronousTestCase):
         self.site.write(more, **{"manager": f"workers = {WORKERS}", **changes})
         self.supervisor.reload()
 
+    @property
+    def certificate(self) -> Path:
+        """
+        The file of the only one.
+        """
+        (path,) = self.site.certificates.glob("*.pem")
+        return path
+
+    def spoil(self) -> None:
+        """
+        Break the certificate.
+        """
+        self.certificate.write_text("x")
+
     def slots(self) -> list[int]:
         """
         Return the slots of the posts.
@@ -357,15 +371,57 @@ class ReloadTests(SupervisorCase):
         (line,) = self.lines()
         self.assertIn("error supervisor: configuration not taken over: limits.sessions = 0", line)
 
+    def test_certificate(self) -> None:
+        """
+        Where a certificate is broken each is to take over what it can, and who dies later
+        is followed by one that does as before.
+        """
+        processes = self.start()
+        before = self.site.path.read_text()
+        self.spoil()
+        self.change("[limits]\nsessions = 7\n")
+        self.assertEqual([process.signals for process in processes], [["HUP"]] * WORKERS)
+        self.assertEqual(
+            self.lines(), ["info supervisor: configuration read again; changed: limits.sessions"]
+        )
+        processes[0].end(1)
+        self.reactor.advance(RESTART_SECONDS)
+        self.assertEqual(processes[-1].plan["text"], before)
+
+    def test_certificateFixed(self) -> None:
+        """
+        Then nobody is replaced, and that is said; once it is good all of it counts.
+        """
+        processes = self.start()
+        good = self.certificate.read_bytes()
+        self.spoil()
+        self.change("links = 3\n[limits]\nsessions = 7\n")
+        self.assertEqual([process.signals for process in processes], [["HUP"]] * WORKERS)
+        self.assertEqual(
+            self.lines(),
+            [
+                "info supervisor: configuration read again; changed: limits.sessions",
+                "error supervisor: worker 0 stays as it is, and those after it:"
+                f" {self.certificate}: holds no certificate in PEM; correct the configuration, and"
+                " send SIGHUP again",
+            ],
+        )
+        self.certificate.write_bytes(good)
+        self.supervisor.reload()
+        self.assertEqual(len(processes), WORKERS + 1)
+        self.assertIn("changed: server[0].links, limits.sessions", self.lines()[0])
+
     def test_cannotBind(self) -> None:
         """
-        Nor does one with an endpoint that cannot be bound.
+        Likewise with an endpoint that cannot be bound.
         """
         processes = self.start()
         self.ports.problem = "cannot listen on it"
         self.change(endpoint=OTHER)
-        self.assertEqual(len(processes), WORKERS)
-        self.assertIn("not taken over: cannot listen on it", self.lines()[-1])
+        self.assertEqual([process.signals for process in processes], [["HUP"]] * WORKERS)
+        lines = self.lines()
+        self.assertIn("changed: nothing", lines[-2])
+        self.assertIn("worker 0 stays as it is, and those after it: cannot listen on it", lines[-1])
 
     def test_workers(self) -> None:
         """

@@ -293,7 +293,7 @@ class MakeServiceTests(SynchronousTestCase):
     def test_workers(self) -> None:
         """
         With more workers than one comes a supervisor, which has them use the reactor that it
-        was told to use, and finds out what they could not do.
+        was told to use.
         """
         site = Site(self.mktemp())
         site.write(manager="workers = 2")
@@ -306,8 +306,17 @@ class MakeServiceTests(SynchronousTestCase):
         orders = supervisor._read()
         self.assertEqual(orders.text, site.path.read_text())
         self.assertEqual(orders.settings, supervisor.posts[0].orders.settings)
+
+    def test_problems(self) -> None:
+        """
+        What a worker could not do is found out before there is one.
+        """
+        site = Site(self.mktemp())
+        site.write(manager="workers = 2")
         (site.certificates / f"{DOMAIN}.pem").write_text("x")
-        self.assertRaises(ConfigError, supervisor._read)
+        options = self.options("--config", str(site.path))
+        error = self.assertRaises(ConfigError, tap.fromFile, options, {}, None)
+        self.assertIn("holds no certificate", error.problems[0])
 
     def test_cores(self) -> None:
         """

@@ -260,6 +260,22 @@ class ReloadTests(WorkersCase):
         self.assertEqual(len(list(self.server.managers.links())), WORKERS)
         self.assertTrue(set(self.slots().values()) <= {3, 0, 1})
 
+    async def test_certificate(self) -> None:
+        """
+        With a certificate that is no good each keeps the one before, and takes over what
+        changes without a restart; nobody is replaced.
+        """
+        (self.stage.directory / "certificates" / f"{DOMAIN}.pem").write_text("x")
+        self.change("links = 2", "links = 1\n[limits]\nsessions = 10\n")
+        await self.front.until("^worker 0 stays as it is.*holds no certificate")
+        await self.front.until("^certificate not taken", times=WORKERS)
+        await self.front.until(
+            "^configuration read again; changed: limits.sessions$", times=WORKERS + 1
+        )
+        await self.talk(self.roles)
+        await self.login({JULIET: self.stage.actor("slix")})
+        self.assertEqual(len(self.front.pids()), WORKERS)
+
     async def test_broken(self) -> None:
         """
         A configuration that is no good changes nothing.
