@@ -7,6 +7,8 @@ One timer for all time-outs.
 
 from __future__ import annotations
 
+import tracemalloc
+
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -144,6 +146,21 @@ class WheelTests(SynchronousTestCase):
         self.advance(2)
         self.assertEqual(self.fired, ["a", "b"])
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+    def test_nothingKept(self) -> None:
+        """
+        Of many that were due at once, or are put off, nothing stays where they were.
+        """
+        tracemalloc.start()
+        self.addCleanup(tracemalloc.stop)
+        before, _ = tracemalloc.get_traced_memory()
+        for seconds in (1, 1000):
+            for _ in range(1000):
+                self.wheel.schedule(1, int).reset(seconds)
+        self.advance(SLOTS)
+        self.assertEqual(len(self.wheel), 1000)
+        each = (tracemalloc.get_traced_memory()[0] - before) / 1000
+        self.assertLess(each, 150)  # a Call and when it is due are 112
 
     def test_stoodStill(self) -> None:
         """
