@@ -23,7 +23,6 @@ from cmanager.traffic import IQ_REQUESTS, checked, refusal
 
 if TYPE_CHECKING:
     from cmanager.host import Host
-    from cmanager.prelude import Prelude
     from cmanager.session import Session
 
 
@@ -47,11 +46,10 @@ class Login:
     @ivar address: What a login by XEP-0078 asked for, once that was accepted.
     """
 
-    __slots__ = ("_iqID", "_prelude", "_session", "_turn", "address", "failures")
+    __slots__ = ("_iqID", "_session", "_turn", "address", "failures")
 
-    def __init__(self, session: Session, prelude: Prelude) -> None:
+    def __init__(self, session: Session) -> None:
         self._session = session
-        self._prelude = prelude
         self._turn = Turn.NOBODY
         self._iqID: str | None = None
         self.failures = 0
@@ -160,9 +158,11 @@ class Login:
 
     # What the server sends.
 
-    def saslAnswered(self, stanza: Stanza) -> None:
+    def saslAnswered(self, stanza: Stanza) -> bool:
         """
         C{challenge}, C{success} or C{failure}, for the client.
+
+        @return: L{True} if the client is logged in by it.
         """
         session = self._session
         if self._turn is Turn.ABORTED:
@@ -182,12 +182,13 @@ class Login:
         elif stanza.name == "success":
             self._turn = Turn.NOBODY
             session.stream.write(stanza.data)
-            self._prelude.loggedIn()
+            return True
         elif stanza.name == "failure":
             self._turn = Turn.NOBODY
             self._failed(stanza.data)
         else:
             session.hub.metrics.increment("stanzas_dropped", "unknown")
+        return False
 
     def iqAnswered(self, stanza: Stanza) -> bool:
         """

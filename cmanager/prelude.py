@@ -49,7 +49,7 @@ class Prelude:
         self._headerSent = False
         self._isModern = True
         self._sender: str | None = None
-        self._login = Login(session, self)
+        self._login = Login(session)
         self._bindID: str | None = None
 
     def stanzaReceived(self, stanza: Stanza) -> bool:
@@ -76,7 +76,8 @@ class Prelude:
         """
         state = self._session.state
         if state is State.NEGOTIATING and stanza.namespace == NS_SASL:
-            self._login.saslAnswered(stanza)
+            if self._login.saslAnswered(stanza):
+                self._loggedIn()
         elif state is State.NEGOTIATING and stanza.name == "iq":
             self._beforeLoginAnswered(stanza)
         elif state is State.BINDING and stanza.name in STANZA_NAMES:
@@ -232,9 +233,9 @@ class Prelude:
             self._countLogin()
             session.bound(self._login.address)
 
-    def loggedIn(self) -> None:
+    def _loggedIn(self) -> None:
         """
-        For L{Login}: the client has been told of its success.
+        The client has been told of its success.
         """
         session = self._session
         self._countLogin()

@@ -7,9 +7,13 @@ How a client logs in, in conversations.
 
 from __future__ import annotations
 
+import gc
+
 from twisted.trial.unittest import SynchronousTestCase
 
 from cmanager.linkevents import Configuration, TLSPolicy
+from cmanager.login import Login
+from cmanager.prelude import Prelude
 from cmanager.session import Session
 from tests.play import Play
 from tests.scenes import (
@@ -61,6 +65,18 @@ class LoginTests(SynchronousTestCase):
         """)
         self.assertEqual(play.hub.calls, ["loginSucceeded"])
         self.assertEqual(play.hub.metrics.value("logins"), 1)
+
+    def test_free(self) -> None:
+        """
+        Of a login that is over nothing waits for the garbage collector.
+        """
+        gc.collect()
+        gc.disable()
+        self.addCleanup(gc.enable)
+        play = Play()(TO_BOUND)
+        left = [made for made in gc.get_objects() if isinstance(made, Prelude | Login)]
+        self.assertEqual(left, [])
+        play("= bound")
 
     def test_plus(self) -> None:
         """
