@@ -147,7 +147,8 @@ class IClientStream(Interface):
 class ILink(Interface):
     """
     One authenticated stream to a server that sessions may use, as a session
-    sees it.  All methods write in order; none waits.
+    sees it.  All methods write in order; none waits.  It only counts who is pinned:
+    who is, is unpinned once.
 
     A L{Ghost <cmanager.table.Ghost>} stands for a stream id that only the server
     knows: the router adopts it, returns what came for it, and closes it.

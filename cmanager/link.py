@@ -54,7 +54,7 @@ class Link(LinkStream):
         """
         super().__init__(*arguments)
         self._routes = Routes(self._writer.routeHead, REMEMBERED_ROUTES)
-        self._pinned: set[str] = set()
+        self.load = 0
         self._inputs |= {
             Configured: self._configured,
             RouteFailed: self._routeFailed,
@@ -63,20 +63,13 @@ class Link(LinkStream):
             Replied: self._replied,
         }
 
-    @property
-    def load(self) -> int:
-        """
-        See L{ILink}.
-        """
-        return len(self._pinned)
-
     # What sessions ask.
 
     def open(self, session: Session) -> None:
         """
         See L{ILink}.
         """
-        self._pinned.add(session.id)
+        self.load += 1
         if self.isReady:
             self._funnel.write(self._create(session))
 
@@ -106,7 +99,7 @@ class Link(LinkStream):
         """
         See L{ILink}.
         """
-        self._pinned.add(session.id)
+        self.load += 1
 
     def route(self, session: Session | Ghost, stanza: Stanza) -> None:
         """
@@ -142,7 +135,7 @@ class Link(LinkStream):
         """
         See L{ILink}.
         """
-        self._pinned.discard(session.id)
+        self.load -= 1
         if self.isReady:
             iqID = self.owner.newIQ("close", session.id)
             self._funnel.write(self._writer.close(session.id, iqID))
@@ -151,7 +144,7 @@ class Link(LinkStream):
         """
         See L{ILink}.
         """
-        self._pinned.discard(session.id)
+        self.load -= 1
 
     def _isTooLarge(self, stanza: Stanza) -> bool:
         """
@@ -172,7 +165,7 @@ class Link(LinkStream):
         self.owner.linkReady(self)
 
     def _lost(self, error: LinkError | None) -> None:
-        self._pinned.clear()
+        self.load = 0
         self.owner.linkLost(self, error)
 
     def _pause(self) -> None:

