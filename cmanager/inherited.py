@@ -7,16 +7,12 @@ Listening on a socket that another process has bound, and that several share.  L
 
 from __future__ import annotations
 
-import os
 import socket
 from typing import Any
 
 from twisted.internet.defer import Deferred, execute
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IStreamServerEndpoint
-from twisted.internet.unix import Port as UNIXPort
 from zope.interface import implementer
-
-from cmanager.listening import Listening
 
 
 @implementer(IStreamServerEndpoint)
@@ -24,7 +20,7 @@ class Inherited:
     """
     A server endpoint that can be listened on once.
 
-    @param where: The reactor, or L{Listening}.
+    @param where: The L{Listening <cmanager.listening.Listening>}.
     @param descriptor: Of the socket.  It is closed with the port; the socket lives on in
         other processes, and so does its name in the file system.
     """
@@ -42,14 +38,4 @@ class Inherited:
     def _adopt(self, factory: IProtocolFactory) -> Any:
         # Who adopts it makes a descriptor of its own.
         with socket.socket(fileno=self._descriptor) as shared:
-            if shared.family == socket.AF_UNIX and not isinstance(self._where, Listening):
-                return _adoptUNIX(self._where, shared.fileno(), factory)
             return self._where.adoptStreamPort(shared.fileno(), shared.family, factory)
-
-
-def _adoptUNIX(reactor: Any, descriptor: int, factory: IProtocolFactory) -> Any:
-    port = UNIXPort._fromListeningDescriptor(reactor, descriptor, factory)
-    # Else it would change the mode of the file, and remove it in the end.
-    port._bindPath = b"\0" + os.fsencode(port._bindPath)
-    port.startListening()
-    return port

@@ -2,8 +2,8 @@
 # See LICENSE for details.
 
 """
-Where clients are accepted: Twisted's endpoints with our own transports behind them.
-Layer 4; knows nothing of what clients speak.
+Where clients are accepted: Twisted's endpoints with our own transports behind them, or
+with Twisted's where several processes accept.  Layer 4; knows nothing of what clients speak.
 """
 
 from __future__ import annotations
@@ -65,6 +65,7 @@ class Port:
     @param sock: It listens, and does not block.  Other processes may accept from it, too.
     @param reactor: L{IReactorFDSet <twisted.internet.interfaces.IReactorFDSet>} and
         L{IReactorTime <twisted.internet.interfaces.IReactorTime>}.
+    @param poller: L{None}: Twisted's transports take the connections.
     @param balance: Between those processes.
     """
 
@@ -75,7 +76,7 @@ class Port:
         sock: socket.socket,
         factory: Factory,
         reactor: Any,
-        poller: Poller,
+        poller: Poller | None,
         balance: Balance | None = None,
     ) -> None:
         self._socket = sock
@@ -153,6 +154,9 @@ class Port:
         return True
 
     def _connected(self, sock: socket.socket, peer: Any) -> None:
+        if self._poller is None:
+            self._adopted(sock)
+            return
         try:
             protocol = self._factory.buildProtocol(addressOf(peer))
         except Exception:  # noqa: BLE001 - a bug must cost one client, not the listener
@@ -171,6 +175,18 @@ class Port:
             protocol.makeConnection(transport)
         except Exception:  # noqa: BLE001 - likewise
             self._poller.failed(transport, Failure())
+
+    def _adopted(self, sock: socket.socket) -> None:
+        # Who adopts it makes a descriptor of its own.
+        with sock:
+            try:
+                self._reactor.adoptStreamConnection(sock.fileno(), sock.family, self._factory)
+            except OSError as error:
+                if error.errno != errno.ENOTCONN:  # it is gone
+                    self._exhausted(error)
+            except Exception:  # noqa: BLE001 - as above
+                self.log.failure("a client's connection failed")
+                sock.shutdown(socket.SHUT_RDWR)
 
     def _exhausted(self, error: OSError) -> None:
         if not self._isListening:
@@ -215,13 +231,13 @@ class Listening:
     What endpoints take for the reactor: it is that, except where they listen by TCP.
 
     @param reactor: Also L{IReactorTCP <twisted.internet.interfaces.IReactorTCP>}.
-    @param gather: See L{Poller}.
+    @param gather: See L{Poller}; L{None}: see L{Port}.
     @param turn: Likewise.
     @param balance: See L{Port}.
     """
 
     def __init__(
-        self, reactor: Any, gather: float, turn: Turn, balance: Balance | None = None
+        self, reactor: Any, gather: float | None, turn: Turn, balance: Balance | None = None
     ) -> None:
         self._reactor = reactor
         self._gather = gather
@@ -262,7 +278,8 @@ class Listening:
         Accept clients from a socket that listens.
         """
         sock.setblocking(False)
-        poller = Poller(self._reactor, self._gather, self._turn)
+        gather = self._gather
+        poller = None if gather is None else Poller(self._reactor, gather, self._turn)
         port = Port(sock, factory, self._reactor, poller, self._balance)
         port.startListening()
         return port
@@ -273,9 +290,10 @@ def listening(reactor: Any, listener: ListenerSettings, hub: Router) -> Any:
     Return what a listener's endpoint is to take for the reactor.
     """
     isOwn = listener.transport is Transports.OWN and isAvailable
-    if not isOwn:
+    balance = hub.share.balance
+    if not isOwn and balance is None:
         return reactor
-    return Listening(reactor, listener.gather, hub.turn, hub.share.balance)
+    return Listening(reactor, listener.gather if isOwn else None, hub.turn, balance)
 
 
 def _resolved(interface: str, port: int, family: int) -> Any:

@@ -56,14 +56,10 @@ class Hearing(Protocol):
 
 class InheritedTests(TestCase):
     """
-    L{Inherited} accepts from a socket of another process's.
+    L{Inherited} accepts from a socket of another process's, with Twisted's transports.
     """
 
-    def where(self) -> Any:
-        """
-        Return what takes the place of the reactor.
-        """
-        return reactor
+    gather: float | None = None
 
     async def play(self, shared: socket.socket, text: str) -> None:
         """
@@ -75,7 +71,7 @@ class InheritedTests(TestCase):
         factory = Factory.forProtocol(lambda: Hearing(heard))
         factory.noisy = False
         descriptor = os.dup(shared.fileno())
-        endpoint = Inherited(self.where(), descriptor)
+        endpoint = Inherited(Listening(reactor, self.gather, Turn(reactor)), descriptor)
         verifyObject(IStreamServerEndpoint, endpoint)
         port: Any = await endpoint.listen(factory)
         verifyObject(IListeningPort, port)
@@ -118,8 +114,4 @@ class OwnTests(InheritedTests):
     With our own transports.
     """
 
-    def where(self) -> Any:
-        """
-        See L{InheritedTests}.
-        """
-        return Listening(reactor, 0.0, Turn(reactor))
+    gather = 0.0

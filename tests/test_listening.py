@@ -19,7 +19,9 @@ from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError, ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IListeningPort, IReadDescriptor, IStreamServerEndpoint
+from twisted.internet.posixbase import PosixReactorBase
 from twisted.internet.protocol import Factory
+from twisted.internet.tcp import Server
 from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import formatEvent, globalLogPublisher
 from twisted.python.failure import Failure
@@ -96,9 +98,15 @@ class ListeningCase(SynchronousTestCase):
     """
 
     def setUp(self) -> None:
-        self.reactor = HandReactor()
+        self.reactor = self.makeReactor()
         self.listening = Listening(self.reactor, 0, Turn(self.reactor))
         self.factory = Recorders()
+
+    def makeReactor(self) -> HandReactor:
+        """
+        Return the reactor.
+        """
+        return HandReactor()
 
     def listen(self, endpoint: str) -> Any:
         """
@@ -479,6 +487,8 @@ class BalanceTests(ListeningCase):
     Where others accept from the same socket each waits for its turn.
     """
 
+    gather: float | None = 0
+
     def setUp(self) -> None:
         super().setUp()
         shared = os.memfd_create("commons")
@@ -488,7 +498,7 @@ class BalanceTests(ListeningCase):
         self.room = ours.room
         assert self.other.balance is not None
         self.other.balance.begin()
-        self.listening = Listening(self.reactor, 0, Turn(self.reactor), ours.balance)
+        self.listening = Listening(self.reactor, self.gather, Turn(self.reactor), ours.balance)
         self.port: Port = self.listen("tcp:0:interface=127.0.0.1")
         make = self.factory.buildProtocol
 
@@ -556,6 +566,112 @@ class BalanceTests(ListeningCase):
             self.other.room.take(1000)
 
 
+class StockReactor(HandReactor):
+    """
+    Has Twisted's transports.
+
+    @ivar fails: How it fails instead.
+    """
+
+    _supportedAddressFamilies = PosixReactorBase._supportedAddressFamilies
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fails: OSError | None = None
+
+    def adoptStreamConnection(self, fileDescriptor: int, addressFamily: int, factory: Any) -> None:
+        """
+        See L{IReactorSocket}.
+        """
+        if self.fails is not None:
+            raise self.fails
+        reactor: Any = self
+        PosixReactorBase.adoptStreamConnection(reactor, fileDescriptor, addressFamily, factory)
+
+    def removeWriter(self, writer: Any) -> None:
+        """
+        See L{IReactorFDSet}: it never writes.
+        """
+
+
+class StockTests(BalanceTests):
+    """
+    Where others accept, Twisted's transports wait for their turn, too.
+    """
+
+    gather = None
+
+    def makeReactor(self) -> HandReactor:
+        """
+        See L{ListeningCase}.
+        """
+        return StockReactor()
+
+    def cut(self) -> None:
+        """
+        See L{ListeningCase}.
+        """
+        for reader in list(self.reactor.readers):
+            reader.connectionLost(Failure(ConnectionLost()))
+
+    def test_transport(self) -> None:
+        """
+        The transports are theirs, and nothing of a connection stays with the port.
+        """
+        client = self.connect(self.name(self.port))
+        self.assertEqual(self.read(), 1)
+        (protocol,) = self.factory.made
+        self.assertIsInstance(protocol.transport, Server)
+        client.send(b"hello")
+        self.reactor.settle()
+        self.assertEqual(protocol.received, [b"hello"])
+        self.cut()
+        self.assertEqual(client.recv(1), b"")
+
+    def test_unix(self) -> None:
+        """
+        Sockets of Unix, too.
+        """
+        path = str(Path("/tmp") / f"cmanager-{os.getpid()}-{id(self)}")  # a short one
+        self.addCleanup(os.unlink, path)
+        with socket.socket(socket.AF_UNIX) as opened:
+            opened.bind(path)
+            opened.listen()
+            port = self.listening.adoptStreamPort(opened.fileno(), socket.AF_UNIX, self.factory)
+        self.addCleanup(port.stopListening)
+        client = self.connect(path, socket.AF_UNIX)
+        client.send(b"hello")
+        self.reactor.settle()
+        self.assertEqual(self.factory.made[0].received, [b"hello"])
+
+    def test_refused(self) -> None:
+        """
+        A client for whom the factory makes nothing is closed, and so is one for whom it
+        fails.
+        """
+        assert self.other.balance is not None
+        self.other.balance.end()
+        for fails in (lambda: None, self.fail):
+            self.factory.fails = fails
+            client = self.connect(self.name(self.port))
+            self.reactor.settle()
+            self.assertEqual(client.recv(1), b"")
+        self.assertEqual(len(self.flushLoggedErrors(self.failureException)), 1)
+
+    def test_exhausted(self) -> None:
+        """
+        Without a file for one more, none is accepted for a while; one that is gone already
+        concerns nobody.
+        """
+        assert isinstance(self.reactor, StockReactor)
+        for number, pauses in ((errno.ENOTCONN, 0), (errno.EMFILE, 1)):
+            self.reactor.fails = OSError(number, "failed")
+            self.connect(self.name(self.port))
+            self.read()
+            self.assertEqual(len(self.reactor.getDelayedCalls()), pauses)
+        self.assertNotIn(self.port, self.reactor.readers)
+
+
 class ChoiceTests(SynchronousTestCase):
     """
     Whose transports it is.
@@ -563,7 +679,8 @@ class ChoiceTests(SynchronousTestCase):
 
     def test_choice(self) -> None:
         """
-        Ours, unless the listener wants Twisted's.
+        Ours, unless the listener wants Twisted's; our port also with those, where there are
+        others to wait for.
         """
         reactor = HandReactor()
         hub: Any = SimpleNamespace(turn=Turn(reactor), share=Share())
@@ -572,3 +689,8 @@ class ChoiceTests(SynchronousTestCase):
             found = listening(reactor, settings, hub)
             self.assertEqual(isinstance(found, Listening), isOwn)
             self.assertEqual(found is reactor, not isOwn)
+            balance: Any = object()
+            shared: Any = SimpleNamespace(turn=Turn(reactor), share=Share(balance=balance))
+            found = listening(reactor, settings, shared)
+            self.assertIs(found._balance, balance)
+            self.assertEqual(found._gather is None, not isOwn)

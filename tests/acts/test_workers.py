@@ -168,6 +168,17 @@ class TogetherTests(WorkersCase):
         self.assertEqual(await self.front.ended, 0)
 
 
+class TwistedTogetherTests(TogetherTests):
+    """
+    The same over Twisted's own transports.
+    """
+
+    settings: ClassVar[dict[str, str]] = {
+        **WorkersCase.settings,
+        "listener": 'transport = "twisted"',
+    }
+
+
 class DeathTests(WorkersCase):
     """
     One of them dies.
