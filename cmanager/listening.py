@@ -8,6 +8,7 @@ with Twisted's where several processes accept.  Layer 4; knows nothing of what c
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import socket
@@ -186,7 +187,8 @@ class Port:
                     self._exhausted(error)
             except Exception:  # noqa: BLE001 - as above
                 self.log.failure("a client's connection failed")
-                sock.shutdown(socket.SHUT_RDWR)
+                with contextlib.suppress(OSError):
+                    sock.shutdown(socket.SHUT_RDWR)
 
     def _exhausted(self, error: OSError) -> None:
         if not self._isListening:

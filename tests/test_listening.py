@@ -577,7 +577,7 @@ class StockReactor(HandReactor):
 
     def __init__(self) -> None:
         super().__init__()
-        self.fails: OSError | None = None
+        self.fails: Exception | None = None
 
     def adoptStreamConnection(self, fileDescriptor: int, addressFamily: int, factory: Any) -> None:
         """
@@ -657,6 +657,19 @@ class StockTests(BalanceTests):
             self.reactor.settle()
             self.assertEqual(client.recv(1), b"")
         self.assertEqual(len(self.flushLoggedErrors(self.failureException)), 1)
+
+    def test_refusedGone(self) -> None:
+        """
+        That it is gone by then does no harm.
+        """
+        assert isinstance(self.reactor, StockReactor)
+        self.reactor.fails = ValueError("a bug")
+        client = self.connect(self.name(self.port))
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        client.close()
+        self.read()
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
+        self.assertIn(self.port, self.reactor.readers)
 
     def test_exhausted(self) -> None:
         """
