@@ -24,9 +24,11 @@ With more waiting, a producer is paused.
 class Consumer(Socket, ABC):
     """
     The writing of a transport, as Twisted's protocols know it.
+
+    @ivar isWriteClosed: Nothing more can be written.
     """
 
-    __slots__ = ("_buffer", "_isFull", "_isStreaming", "_isWriteClosed", "_producer")
+    __slots__ = ("_buffer", "_isFull", "_isStreaming", "_producer", "isWriteClosed")
 
     def __init__(self, sock: socket.socket, peer: Any) -> None:
         super().__init__(sock, peer)
@@ -34,7 +36,7 @@ class Consumer(Socket, ABC):
         self._producer: Any = None  # IProducer
         self._isStreaming = True
         self._isFull = False  # the producer waits
-        self._isWriteClosed = False
+        self.isWriteClosed = False
 
     @abstractmethod
     def _watch(self) -> None:
@@ -56,14 +58,14 @@ class Consumer(Socket, ABC):
 
     @property
     def _isAllWritten(self) -> bool:
-        return not self._buffer and self._producer is None
+        return not self._buffer and (self._producer is None or self.isWriteClosed)
 
     def write(self, data: bytes) -> None:
         """
         See L{ITransport <twisted.internet.interfaces.ITransport>}.  Not after
         L{handOver}.
         """
-        if self.socket is None or self._isWriteClosed:
+        if self.socket is None or self.isWriteClosed:
             return
         wasEmpty = not self._buffer
         self._buffer += data

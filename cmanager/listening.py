@@ -13,6 +13,7 @@ import errno
 import os
 import socket
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.abstract import isIPv6Address
@@ -25,6 +26,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from cmanager.poller import Poller, isAvailable
+from cmanager.securetransport import SecureTransport, connectionsOf
 from cmanager.settings import Transports
 from cmanager.sockets import addressOf
 from cmanager.transport import SocketTransport
@@ -68,6 +70,7 @@ class Port:
         L{IReactorTime <twisted.internet.interfaces.IReactorTime>}.
     @param poller: L{None}: Twisted's transports take the connections.
     @param balance: Between those processes.
+    @param make: Makes the transports.
     """
 
     log = Logger()
@@ -79,8 +82,11 @@ class Port:
         reactor: Any,
         poller: Poller | None,
         balance: Balance | None = None,
+        *,
+        make: Callable[..., SocketTransport] = SocketTransport,
     ) -> None:
         self._socket = sock
+        self._make = make
         self._balance = balance
         self._factory = factory
         self._reactor = reactor
@@ -167,9 +173,12 @@ class Port:
             sock.close()
             return
         try:
-            transport = SocketTransport(sock, peer, protocol, self._poller, self._reactor)
-        except OSError as error:
-            self._exhausted(error)
+            transport = self._make(sock, peer, protocol, self._poller, self._reactor)
+        except Exception as error:  # noqa: BLE001 - likewise
+            if isinstance(error, OSError):
+                self._exhausted(error)
+            else:
+                self.log.failure("a client's connection failed")
             sock.close()
             return
         try:
@@ -230,7 +239,8 @@ class Port:
 
 class Listening:
     """
-    What endpoints take for the reactor: it is that, except where they listen by TCP.
+    What endpoints take for the reactor: it is that, except where they listen by TCP, in
+    TLS or without.
 
     @param reactor: Also L{IReactorTCP <twisted.internet.interfaces.IReactorTCP>}.
     @param gather: See L{Poller}; L{None}: see L{Port}.
@@ -255,17 +265,24 @@ class Listening:
         """
         See L{IReactorTCP.listenTCP <twisted.internet.interfaces.IReactorTCP.listenTCP>}.
         """
-        isIPv6 = isIPv6Address(interface)
-        family = socket.AF_INET6 if isIPv6 else socket.AF_INET
-        sock = socket.socket(family, socket.SOCK_STREAM)
-        try:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            sock.bind(_resolved(interface, port, family))
-            sock.listen(max(backlog, BACKLOG))
-        except (OSError, OverflowError) as error:
-            sock.close()
-            raise CannotListenError(interface, port, error) from error
-        return self.accept(sock, factory)
+        return self.accept(_bound(port, backlog, interface), factory)
+
+    def listenSSL(
+        self,
+        port: int,
+        factory: Factory,
+        contextFactory: Any,
+        backlog: int = 50,
+        interface: str = "",
+    ) -> Any:  # Twisted's own port, perhaps
+        """
+        See L{IReactorSSL.listenSSL <twisted.internet.interfaces.IReactorSSL.listenSSL>}.
+        """
+        if self._gather is None:
+            return self._reactor.listenSSL(port, factory, contextFactory, backlog, interface)
+        connect = connectionsOf(contextFactory, factory, self._reactor)
+        make = partial(SecureTransport, connect=connect)
+        return self.accept(_bound(port, backlog, interface), factory, make)
 
     def adoptStreamPort(self, fileDescriptor: int, addressFamily: int, factory: Factory) -> Port:
         """
@@ -275,14 +292,21 @@ class Listening:
         sock = socket.fromfd(fileDescriptor, addressFamily, socket.SOCK_STREAM)
         return self.accept(sock, factory)
 
-    def accept(self, sock: socket.socket, factory: Factory) -> Port:
+    def accept(
+        self,
+        sock: socket.socket,
+        factory: Factory,
+        make: Callable[..., SocketTransport] = SocketTransport,
+    ) -> Port:
         """
         Accept clients from a socket that listens.
+
+        @param make: See L{Port}.
         """
         sock.setblocking(False)
         gather = self._gather
         poller = None if gather is None else Poller(self._reactor, gather, self._turn)
-        port = Port(sock, factory, self._reactor, poller, self._balance)
+        port = Port(sock, factory, self._reactor, poller, self._balance, make=make)
         port.startListening()
         return port
 
@@ -296,6 +320,20 @@ def listening(reactor: Any, listener: ListenerSettings, hub: Router) -> Any:
     if not isOwn and balance is None:
         return reactor
     return Listening(reactor, listener.gather if isOwn else None, hub.turn, balance)
+
+
+def _bound(port: int, backlog: int, interface: str) -> socket.socket:
+    isIPv6 = isIPv6Address(interface)
+    family = socket.AF_INET6 if isIPv6 else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(_resolved(interface, port, family))
+        sock.listen(max(backlog, BACKLOG))
+    except (OSError, OverflowError) as error:
+        sock.close()
+        raise CannotListenError(interface, port, error) from error
+    return sock
 
 
 def _resolved(interface: str, port: int, family: int) -> Any:

@@ -12,6 +12,8 @@ here does the same with the same library, and leaves all that goes wrong to pyOp
 
 from __future__ import annotations
 
+import socket
+
 from OpenSSL import SSL
 from OpenSSL._util import ffi, lib
 
@@ -23,6 +25,16 @@ when it has all of it.
 
 _buffer = ffi.new("char[]", MAX_RECORD_BYTES)
 _view = ffi.buffer(_buffer)
+
+
+def move(connection: SSL.Connection, sock: socket.socket) -> None:
+    """
+    Have one that was made for buffers in memory read and write C{sock}.
+    """
+    # As where it is made for one.
+    connection._into_ssl = connection._from_ssl = None
+    connection._socket = sock
+    lib.SSL_set_fd(connection._ssl, sock.fileno())
 
 
 def readRecordwise(connection: SSL.Connection) -> None:

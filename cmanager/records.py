@@ -13,7 +13,6 @@ it is bytes in, bytes out (L{Records}), and the stream counts them on their way.
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from OpenSSL import SSL
@@ -39,31 +38,34 @@ class Records:
     """
     The server's end of one TLS connection.
 
-    @param connection: Made without a socket.
+    @ivar connection: Made without a socket.
     @ivar amount: Bytes over the wire that the last L{receive} was about, nearly.
     @ivar established: The handshake is done.
     @ivar ended: The peer has said that it sends no more.
     @ivar failure: Why the connection cannot go on, in OpenSSL's words, or L{None}.
         L{outgoing} may have an alert that tells the peer.
+    @ivar error: The same as it was raised.
     """
 
     __slots__ = (
         "_clientFinishedFirst",
-        "_connection",
         "amount",
+        "connection",
         "ended",
+        "error",
         "established",
         "failure",
     )
 
     def __init__(self, connection: SSL.Connection) -> None:
         connection.set_accept_state()
-        self._connection = connection
+        self.connection = connection
         self._clientFinishedFirst = False
         self.amount = 0
         self.established = False
         self.ended = False
         self.failure: str | None = None
+        self.error: Exception | None = None
 
     @property
     def protocol(self) -> bytes:
@@ -71,14 +73,14 @@ class Records:
         The application protocol that was agreed on (ALPN), C{b""} for none, as where
         the client offered none.
         """
-        return self._connection.get_alpn_proto_negotiated()
+        return self.connection.get_alpn_proto_negotiated()
 
     def receive(self, data: bytes) -> bytes:
         """
         Consume what came in, and return the plaintext in it, often none.
         L{outgoing} may have something to send afterwards.
         """
-        connection = self._connection
+        connection = self.connection
         self.amount = len(data)
         plain: list[bytes] = []
         try:
@@ -91,11 +93,14 @@ class Records:
             pass
         except SSL.ZeroReturnError:
             self.ended = True
-        except SSL.Error as error:
-            self.failure = reasonOf(error)
-        except NoCommonProtocol:
-            self.failure = "none of the application protocols offered is ours"
+        except (SSL.Error, NoCommonProtocol) as error:
+            self._fail(error)
         return b"".join(plain)
+
+    def _fail(self, error: Exception) -> None:
+        # Without what it was raised in, which would keep us for the garbage collector.
+        self.error = error.with_traceback(None)
+        self.failure = reasonOf(error)
 
     def _shakeHands(self, connection: SSL.Connection) -> None:
         self._clientFinishedFirst = connection.get_finished() is None
@@ -110,9 +115,9 @@ class Records:
         @return: Nothing where the connection cannot go on.
         """
         try:
-            self._connection.send(data)
+            self.connection.send(data)
         except SSL.Error as error:
-            self.failure = reasonOf(error)
+            self._fail(error)
             return b""
         return self.outgoing()
 
@@ -124,7 +129,7 @@ class Records:
         parts = []
         try:
             while True:
-                parts.append(self._connection.bio_read(32768))
+                parts.append(self.connection.bio_read(32768))
         except SSL.Error:
             return b"".join(parts)
 
@@ -134,15 +139,23 @@ class Records:
         """
         if not self.established:
             return None
-        return describe(self._connection, clientFinishedFirst=self._clientFinishedFirst)
+        return describe(self.connection, clientFinishedFirst=self._clientFinishedFirst)
 
-    def close(self) -> None:
+    def close(self) -> bool:
         """
         Say that we send no more.  L{outgoing} has it.
+
+        @return: L{False} if there is no room for that, and it can be tried again; what
+            cannot be said need not be.
         """
         if self.established:
-            with suppress(SSL.Error):
-                self._connection.shutdown()
+            try:
+                self.connection.shutdown()
+            except SSL.WantWriteError:
+                return False
+            except SSL.Error:
+                pass
+        return True
 
 
 class SocketRecords(Records):
@@ -176,7 +189,7 @@ class SocketRecords(Records):
         if self.ended or self.failure is not None:
             self._transport.discard()
             return b""
-        connection = self._connection
+        connection = self.connection
         try:
             if not self.established:
                 self._shakeHands(connection)
@@ -198,10 +211,8 @@ class SocketRecords(Records):
                 self._transport.ended()
             else:
                 self._transport.broke(error)
-        except SSL.Error as error:
-            self.failure = reasonOf(error)
-        except NoCommonProtocol:
-            self.failure = "none of the application protocols offered is ours"
+        except (SSL.Error, NoCommonProtocol) as error:
+            self._fail(error)
         return b""
 
     def send(self, data: bytes | memoryview) -> int:
@@ -215,7 +226,7 @@ class SocketRecords(Records):
         taken, size = 0, len(data)
         if self.failure is not None:
             return 0
-        if self._transport.socket is not None and not self._transport.disconnecting:
+        if self._transport.socket is not None and not self._transport.isWriteClosed:
             try:
                 while taken < size:
                     taken += self._sendRecord(data, taken)
@@ -227,7 +238,7 @@ class SocketRecords(Records):
                 self._transport.cannotWrite(error)
                 self._transport.loseConnection()
             except SSL.Error as error:
-                self.failure = reasonOf(error)
+                self._fail(error)
         self._transport.ask()
         return taken
 
@@ -237,7 +248,7 @@ class SocketRecords(Records):
         size = self._pending or min(len(data) - start, self._most)
         self._pending = size
         part = data if size == len(data) else data[start : start + size]
-        taken = openssl.send(self._connection, part)
+        taken = openssl.send(self.connection, part)
         self._pending = 0
         self._most = taken if taken < size else self._most
         return taken
@@ -272,7 +283,7 @@ class SocketRecords(Records):
         Let go of what OpenSSL keeps: the connection is gone.
         """
         self.established = False
-        del self._connection
+        del self.connection
 
     def outgoing(self) -> bytes:
         """
@@ -280,12 +291,11 @@ class SocketRecords(Records):
         """
         return b""
 
-    def close(self) -> None:
+    def close(self) -> bool:
         """
         Say that we send no more, unless half a record stands in the way.
         """
-        if self._transport.socket is not None and not self.holds:
-            super().close()
+        return self._transport.socket is None or self.holds or super().close()
 
 
 def recordsOn(transport: ITransport, creator: ServerTLS) -> Records:
@@ -304,6 +314,9 @@ class NoCommonProtocol(Exception):
     Raised by an ALPN callback: the client offered application protocols, and ours
     is not among them.  pyOpenSSL sends the fatal alert (RFC 7301 section 3.2).
     """
+
+    def __init__(self) -> None:
+        super().__init__("none of the application protocols offered is ours")
 
 
 def reasonOf(error: Exception) -> str:

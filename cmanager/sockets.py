@@ -42,7 +42,7 @@ class Socket:
         """
         return addressOf(self.socket.getsockname() if self.socket is not None else None)
 
-    def getHandle(self) -> socket.socket | None:
+    def getHandle(self) -> Any:  # TLS has another
         """
         Return the socket.
         """

@@ -153,9 +153,12 @@ class SocketTransport(Consumer):
         else:
             self._isOver = self.disconnecting or not isUnread
         if self._isOver:
-            isClean = not (self._buffer or self._isWaiting)
-            kind = ConnectionDone if isClean else ConnectionLost
+            kind = ConnectionDone if self._isClean else ConnectionLost
             self._lose(self._reason or Failure(kind()))
+
+    @property
+    def _isClean(self) -> bool:
+        return not (self._buffer or self._isWaiting)
 
     def offer(self, offered: Callable[[bytes], int] | None) -> None:
         """
@@ -219,10 +222,9 @@ class SocketTransport(Consumer):
         if isinstance(error, BlockingIOError):
             return
         self._reason = self._reason or Failure(ConnectionLost(str(error)))
-        self._isWriteClosed = True
+        self.isWriteClosed = True
         self._buffer = b""
-        if self.disconnecting:
-            self._reactor.callLater(0, self._lose, self._reason)
+        self._closeIfAsked()
 
     def pauseProducing(self) -> None:
         """
@@ -252,7 +254,7 @@ class SocketTransport(Consumer):
         See L{Sink <cmanager.sinks.Sink>}.
         """
         taken = 0
-        if self.socket is not None and not (self._buffer or self._isWriteClosed):
+        if self.socket is not None and not (self._buffer or self.isWriteClosed):
             try:
                 taken = self.socket.send(data)
             except OSError as error:
@@ -280,7 +282,7 @@ class SocketTransport(Consumer):
         """
         See L{Sink <cmanager.sinks.Sink>}.
         """
-        self._isWriteClosed = True
+        self.isWriteClosed = True
         self._buffer = b""
         if self.socket is not None:
             with suppress(OSError):
@@ -302,9 +304,12 @@ class SocketTransport(Consumer):
         if self._needsRoom and self._isReading:
             self._needsRoom = False
             self.doRead()
+        self._goOnWriting()
+
+    def _goOnWriting(self) -> None:
         if self._buffer and self.socket is not None:
             self._flush(self.socket)
-        if not self._buffer and not self._isWriteClosed:
+        if not self._buffer and not self.isWriteClosed:
             self._tellOfRoom()
         self._watch()
 
@@ -352,7 +357,7 @@ class SocketTransport(Consumer):
             return
         if self.disconnecting:
             self._reactor.callLater(0, self._close)
-        elif self._isWriteClosing and not self._isWriteClosed:
+        elif self._isWriteClosing and not self.isWriteClosed:
             self.finish()
             self._reactor.callLater(0, self._writeClosed)
 
@@ -376,7 +381,7 @@ class SocketTransport(Consumer):
         """
         if self.socket is None or self._isAborting:
             return
-        self._isAborting = self.disconnecting = self._isWriteClosed = True
+        self._isAborting = self.disconnecting = self.isWriteClosed = True
         self._buffer = b""
         self.release()
         self.pauseProducing()
@@ -420,8 +425,13 @@ class SocketTransport(Consumer):
         interests = 0
         if self._isReading:
             interests = WRITABLE if self._needsRoom else READABLE
-        if (self._buffer or self._isWaiting or self._isFull) and not self._isWriteClosed:
+        if self._wantsRoom:
             interests |= WRITABLE
         if interests != self._interests:
             self._interests = interests
             self._poller.change(sock.fileno(), interests)
+
+    @property
+    def _wantsRoom(self) -> bool:
+        isAsked = self._buffer or self._isWaiting or self._isFull
+        return bool(isAsked) and not self.isWriteClosed

@@ -260,8 +260,14 @@ class TransportCase(SynchronousTestCase):
         self.far = Far(far)
         self.protocol = (kind or self.kind)()
         peer = "" if self.family == socket.AF_UNIX else far.getsockname()
-        self.transport = SocketTransport(sock, peer, self.protocol, self.poller, self.reactor)
+        self.transport = self.transportOn(sock, peer)
         self.protocol.makeConnection(self.transport)
+
+    def transportOn(self, sock: socket.socket, peer: Any) -> SocketTransport:
+        """
+        Make the transport.
+        """
+        return SocketTransport(sock, peer, self.protocol, self.poller, self.reactor)
 
     def cut(self) -> None:
         """

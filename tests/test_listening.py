@@ -7,6 +7,7 @@ Tests for L{cmanager.listening}.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import resource
@@ -15,6 +16,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from OpenSSL import SSL
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError, ConnectionDone, ConnectionLost
@@ -39,10 +41,13 @@ from cmanager.listening import (
     listening,
 )
 from cmanager.poller import Poller
+from cmanager.securetransport import SecureTransport
 from cmanager.settings import ListenerSettings, Transports
 from cmanager.transport import SocketTransport
 from cmanager.turn import Turn
+from tests.certificates import authority
 from tests.pollers import HandReactor, Recorder
+from tests.test_records import serverContext
 
 PATIENCE_SECONDS = 60.0
 """
@@ -173,6 +178,47 @@ class EndpointTests(ListeningCase):
         self.assertEqual(protocol.received, [b"hello"])
         protocol.transport.write(b"hello")
         self.assertEqual(client.recv(10), b"hello")
+
+    def test_ssl(self) -> None:
+        """
+        So are those of TCP with TLS in it.
+        """
+        directory = Path(self.mktemp())
+        directory.mkdir()
+        authority().issue("a.example").write(directory, "a")
+        pem = directory / "a.pem"
+        port = self.listen(f"ssl:0:interface=127.0.0.1:privateKey={pem}:certKey={pem}")
+        self.assertIsInstance(port, Port)
+        raw = self.connect(self.name(port))
+        client = SSL.Connection(SSL.Context(SSL.TLS_CLIENT_METHOD), raw)
+        client.set_connect_state()
+        while True:
+            with contextlib.suppress(SSL.WantReadError):
+                client.send(b"hello")
+                break
+            self.reactor.settle()
+        self.reactor.settle()
+        (protocol,) = self.factory.made
+        self.assertIsInstance(protocol.transport, SecureTransport)
+        self.assertEqual(protocol.received, [b"hello"])
+
+    def test_stockSSL(self) -> None:
+        """
+        Where all transports are Twisted's, those are, too.
+        """
+        reactor = MemoryReactorClock()
+        context: Any = object()
+        Listening(reactor, None, Turn(reactor)).listenSSL(5223, self.factory, context, 7, "::")
+        self.assertEqual(reactor.sslServers, [(5223, self.factory, context, 7, "::")])
+
+    def test_noContext(self) -> None:
+        """
+        Where there is no certificate for it, nobody listens.
+        """
+        broken = SimpleNamespace(getContext=self.fail)
+        self.assertRaises(self.failureException, self.listening.listenSSL, 0, self.factory, broken)
+        self.flushWarnings()
+        self.assertEqual(self.reactor.readers, [])
 
     def test_name(self) -> None:
         """
@@ -322,6 +368,21 @@ class PortTests(ListeningCase):
         self.assertEqual(len(self.factory.made), 2 * ACCEPTED_AT_ONCE)
         self.port.doRead()
         self.assertEqual(len(self.factory.made), 2 * ACCEPTED_AT_ONCE + 1)
+
+    def test_noConnection(self) -> None:
+        """
+        A context that makes no connection costs one client.
+        """
+        contexts = [serverContext()] * 2
+        broken = SimpleNamespace(getContext=contexts.pop)
+        port = self.listening.listenSSL(0, self.factory, broken, interface="127.0.0.1")
+        self.addCleanup(port.stopListening)
+        self.flushWarnings()
+        self.connect(self.name(port), count=2)
+        self.reactor.settle()
+        self.assertEqual([protocol.events for protocol in self.factory.made], [["made"], []])
+        self.assertEqual(len(self.flushLoggedErrors(IndexError)), 1)
+        self.cut()
 
     def test_shared(self) -> None:
         """

@@ -14,7 +14,7 @@ import socket
 from OpenSSL import SSL
 from twisted.trial.unittest import SynchronousTestCase
 
-from cmanager.openssl import MAX_RECORD_BYTES, receive, send
+from cmanager.openssl import MAX_RECORD_BYTES, move, receive, send
 from tests.test_records import serverContext
 
 
@@ -135,3 +135,32 @@ class OpenSSLTests(SynchronousTestCase):
         self.server.shutdown()
         with self.assertRaises(SSL.Error):
             send(self.server, b"late")
+
+
+class MoveTests(SynchronousTestCase):
+    """
+    From memory to a socket.
+    """
+
+    def test_moved(self) -> None:
+        """
+        What was made for memory goes on with a socket; nothing is left in memory.
+        """
+        ends = socket.socketpair()
+        for end in ends:
+            self.addCleanup(end.close)
+            end.setblocking(False)
+        connection = SSL.Connection(serverContext(), None)
+        move(connection, ends[0])
+        connection.set_accept_state()
+        client = SSL.Connection(SSL.Context(SSL.TLS_CLIENT_METHOD), ends[1])
+        client.set_connect_state()
+        for end in (client, connection, client):
+            with contextlib.suppress(SSL.WantReadError):
+                end.do_handshake()
+        client.send(b"hello")
+        connection.do_handshake()
+        self.assertEqual(receive(connection), b"hello")
+        self.assertEqual(connection.fileno(), ends[0].fileno())
+        with self.assertRaises(TypeError):
+            connection.bio_read(1)

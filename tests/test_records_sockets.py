@@ -46,13 +46,13 @@ class SocketRecordsCase(TransportCase):
         """
         Connect anew; nothing is said yet.
         """
+        self.context = context or serverContext()
+        self.context.set_mode(SSL.MODE_RELEASE_BUFFERS)
         self.connect()
         self.client = client or TLSClient(newest=self.newest)
         handle: Any = self.transport.getHandle()
         for end in (handle, self.far.socket):
             end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, self.room)
-        self.context = context or serverContext()
-        self.context.set_mode(SSL.MODE_RELEASE_BUFFERS)
         self.plain: list[bytes] = []
         self.begin()
 
@@ -118,6 +118,57 @@ class SocketRecordsCase(TransportCase):
         """
         for stanza in stanzas:
             self.outbox.put(stanza.data, stanza)
+
+    def cutOff(self) -> None:
+        """
+        End it where half a record stands.
+        """
+        self.records.close()
+        self.outbox.finish()
+
+    @property
+    def failure(self) -> str | None:
+        """
+        Why it cannot go on.
+        """
+        return self.records.failure
+
+    def exactly(self, stanzas: list[Stanza], reads: list[int], *, isHasty: bool = False) -> None:
+        """
+        Deliver C{stanzas} to a client that reads so much, and take back what can be had.
+
+        @param isHasty: Not the poller says when there is room.
+        """
+        self.client.received = b""
+        wire = b""
+        for stanza in stanzas:
+            self.deliver(stanza)
+        for size in reads:
+            wire += self.far.read(size)
+            if isHasty:
+                self.outbox.writable()
+            self.reactor.turn()
+        undelivered = self.outbox.take()
+        self.deliver(message(99))
+        if self.outbox.isCut:
+            self.cutOff()
+        wire += self.drained()
+        self.assertEqual(bool(self.far.ended), self.outbox.isCut)
+        self.client.exchange(wire)
+        if not self.outbox.isCut:
+            self.assertTrue(self.client.received.endswith(message(99).data))
+            self.client.received = self.client.received[:-50]
+        whole = stanzas[: len(stanzas) - len(undelivered)]
+        self.assertEqual(undelivered, stanzas[len(whole) :])
+        text = b"".join(stanza.data for stanza in whole)
+        if undelivered:
+            # Of one that was handed out the client may have the first records.
+            rest = self.client.received[len(text) :]
+            self.assertTrue(undelivered[0].data.startswith(rest))
+            self.assertLess(len(rest), len(undelivered[0].data))
+            self.assertTrue(self.outbox.isCut or not rest)
+        self.assertEqual(self.client.received[: len(text)], text)
+        self.assertIsNone(self.client.failure)
 
 
 class SocketRecordsTests(SocketRecordsCase):
@@ -232,44 +283,6 @@ class SocketRecordsTests(SocketRecordsCase):
                 self.exchange()
                 self.exactly([message(n, size) for n in range(40)], [5000] * reads)
 
-    def exactly(self, stanzas: list[Stanza], reads: list[int], *, isHasty: bool = False) -> None:
-        """
-        Deliver C{stanzas} to a client that reads so much, and take back what can be had.
-
-        @param isHasty: Not the poller says when there is room.
-        """
-        self.client.received = b""
-        wire = b""
-        for stanza in stanzas:
-            self.deliver(stanza)
-        for size in reads:
-            wire += self.far.read(size)
-            if isHasty:
-                self.outbox.writable()
-            self.reactor.turn()
-        undelivered = self.outbox.take()
-        self.deliver(message(99))
-        if self.outbox.isCut:
-            self.records.close()
-            self.outbox.finish()
-        wire += self.drained()
-        self.assertEqual(bool(self.far.ended), self.outbox.isCut)
-        self.client.exchange(wire)
-        if not self.outbox.isCut:
-            self.assertTrue(self.client.received.endswith(message(99).data))
-            self.client.received = self.client.received[:-50]
-        whole = stanzas[: len(stanzas) - len(undelivered)]
-        self.assertEqual(undelivered, stanzas[len(whole) :])
-        text = b"".join(stanza.data for stanza in whole)
-        if undelivered:
-            # Of one that was handed out the client may have the first records.
-            rest = self.client.received[len(text) :]
-            self.assertTrue(undelivered[0].data.startswith(rest))
-            self.assertLess(len(rest), len(undelivered[0].data))
-            self.assertTrue(self.outbox.isCut or not rest)
-        self.assertEqual(self.client.received[: len(text)], text)
-        self.assertIsNone(self.client.failure)
-
     @settings(max_examples=60)
     @given(
         st.lists(st.integers(50, 40000), min_size=1, max_size=12),
@@ -337,6 +350,23 @@ class SocketRecordsTests(SocketRecordsCase):
         self.deliver(late)
         self.assertEqual(self.outbox.take(), [late])
         self.settle()
+
+    def test_closeFull(self) -> None:
+        """
+        Where there is no room for that, it can be told again.
+        """
+        self.exchange()
+        handle, size = self.transport.getHandle(), 0
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                size += handle.send(b"x")
+        self.assertFalse(self.records.close())
+        self.assertFalse(self.records.close())
+        wire = self.drained()
+        self.assertEqual(wire, b"x" * size)
+        self.assertTrue(self.records.close())
+        self.exchange()
+        self.assertTrue(self.client.ended)
 
     def test_closeEarly(self) -> None:
         """
@@ -548,8 +578,8 @@ class SocketRecordsTests(SocketRecordsCase):
         for reads in range(1, 9):
             self.start()
             self.exchange()
-            connection, small = self.records._connection, Small()
-            self.records._connection = small
+            connection, small = self.records.connection, Small()
+            self.records.connection = small
             self.exactly([message(n, 600) for n in range(60)], [600] * reads, isHasty=True)
 
     def test_redirect(self) -> None:
@@ -746,7 +776,7 @@ class ForgedTests(SocketRecordsCase):
         self.transport.resumeProducing()
         wire += self.drained()
         self.client.exchange(wire)
-        self.assertEqual((self.client.failure, self.records.failure), (None, None), steps)
+        self.assertEqual((self.client.failure, self.failure), (None, None), steps)
         if not self.outbox.isCut:
             self.assertEqual(b"".join(self.plain), b"".join(b"%d," % n for n in range(1, said + 1)))
         whole = stanzas[: len(stanzas) - len(undelivered)]
