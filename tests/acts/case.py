@@ -17,7 +17,7 @@ from twisted.trial.unittest import TestCase
 
 from tests.acts.actor import Role
 from tests.acts.backends import EmbeddedBackend, ProsodyBackend
-from tests.acts.stage import DOMAIN, PASSWORD, Backend, Stage
+from tests.acts.stage import DOMAIN, PASSWORD, Backend, FrontProcess, Stage
 from tests.prosody import LOOPBACK, Prosody
 
 ROMEO = f"romeo@{DOMAIN}/orchard"
@@ -65,6 +65,15 @@ class ActCase(TestCase):
         self.stage.environment |= self.environment
         self.addCleanup(self.stage.stop)
         await self.stage.start()
+
+    @property
+    def front(self) -> FrontProcess:
+        """
+        The program; of several processes the supervisor.
+        """
+        front = self.stage.front
+        assert front is not None
+        return front
 
 
 class ProsodyCase(ActCase):

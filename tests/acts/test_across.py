@@ -26,7 +26,7 @@ from twisted.python.failure import Failure
 from cmanager.body import NS_BODY, NS_XBOSH
 from tests.acts.actor import PATIENCE_SECONDS
 from tests.acts.case import ActCase
-from tests.acts.stage import CLIENT_PORT, DOMAIN, PASSWORD, FrontProcess, Stage
+from tests.acts.stage import CLIENT_PORT, DOMAIN, PASSWORD, Stage
 from tests.acts.test_binding import FEATURES, SASL, Client, ClientTLS
 from tests.acts.webstage import HTTPS_PORT, LISTENERS
 from tests.bosh import post
@@ -209,15 +209,6 @@ class AcrossCase(ActCase):
 
     stageType = HTTPSStage
     settings: ClassVar[dict[str, str]] = {"workers": str(WORKERS)}
-
-    @property
-    def front(self) -> FrontProcess:
-        """
-        The supervisor.
-        """
-        front = self.stage.front
-        assert front is not None
-        return front
 
     def pid(self, slot: int) -> int:
         """

@@ -15,7 +15,7 @@ from twisted.internet.threads import deferToThread
 from tests.acts.actor import Actor
 from tests.acts.case import JULIET, ROMEO, ProsodyCase, bare
 from tests.acts.script import HEADER
-from tests.acts.stage import CLIENT_PORT, DOMAIN, LINK_READY, FrontProcess
+from tests.acts.stage import CLIENT_PORT, DOMAIN, LINK_READY
 from tests.acts.wire import dial
 
 
@@ -25,15 +25,6 @@ class CrashCase(ProsodyCase):
     """
 
     program = "slix"
-
-    @property
-    def front(self) -> FrontProcess:
-        """
-        The program.
-        """
-        front = self.stage.front
-        assert front is not None
-        return front
 
     async def online(self, jid: str) -> Actor:
         """

@@ -17,7 +17,7 @@ from cmanager.server.service import Server
 from tests.acts.actor import Actor
 from tests.acts.backends import EmbeddedBackend
 from tests.acts.case import JULIET, ROMEO, ActCase, ProsodyCase, bare
-from tests.acts.stage import DOMAIN, LINK_READY, FrontProcess
+from tests.acts.stage import DOMAIN, LINK_READY
 
 BODY_BYTES = 8192
 OTHER = f"romeo@{DOMAIN}/street"
@@ -29,15 +29,6 @@ class FaultActs:
     """
 
     program = "slix"
-
-    @property
-    def front(self) -> FrontProcess:
-        """
-        The program.
-        """
-        front = self.stage.front
-        assert front is not None
-        return front
 
     async def online(self, jid: str) -> Actor:
         """

@@ -68,8 +68,7 @@ class StageTests(ActCase):
         """
         A port that somebody else has is one line that names it, and exit status 1.
         """
-        front = self.stage.front
-        assert front is not None
+        front = self.front
         await front.stop()
         other = await TCP4ServerEndpoint(
             self.stage.reactor, CLIENT_PORT, interface=self.stage.host
@@ -86,10 +85,8 @@ class StageTests(ActCase):
         """
         Ctrl-C ends it with status 0, as SIGTERM does in the other acts.
         """
-        front = self.stage.front
-        assert front is not None
-        front.signal("INT")
-        self.assertEqual(await front.ended, 0)
+        self.front.signal("INT")
+        self.assertEqual(await self.front.ended, 0)
 
     async def test_noSecretInTheLog(self) -> None:
         """
@@ -99,8 +96,7 @@ class StageTests(ActCase):
         romeo = await self.stage.online("slix", "romeo@verona.example/a", mechanism="PLAIN")
         romeo.order("message", to="romeo@verona.example/a", body="by yonder blessed moon")
         await romeo.expect("message")
-        front = self.stage.front
-        assert front is not None
+        front = self.front
         await front.stop()
         secret = (self.stage.directory / "secret").read_text()
         response = base64.b64encode(f"\0romeo\0{PASSWORD}".encode()).decode()

@@ -20,7 +20,7 @@ from cmanager.server.service import Server
 from tests.acts.actor import PATIENCE_SECONDS, Role
 from tests.acts.backends import EmbeddedBackend
 from tests.acts.case import JULIET, ActCase
-from tests.acts.stage import DOMAIN, FrontProcess
+from tests.acts.stage import DOMAIN
 
 WORKERS = 3
 CLIENTS = 9
@@ -47,15 +47,6 @@ class WorkersCase(ActCase):
         self.roles: dict[str, Role] = {}
         jids = [f"romeo@{DOMAIN}/{number}" for number in range(CLIENTS)]
         await self.login({jid: self.actor.role(jid) for jid in jids})
-
-    @property
-    def front(self) -> FrontProcess:
-        """
-        The supervisor.
-        """
-        front = self.stage.front
-        assert front is not None
-        return front
 
     @property
     def server(self) -> Server:

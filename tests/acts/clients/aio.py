@@ -21,7 +21,7 @@ import aioxmpp.security_layer
 from cryptography.x509 import DNSName, SubjectAlternativeName
 from OpenSSL.crypto import X509
 
-from tests.acts.clients.player import Company, Player
+from tests.acts.clients.player import Player, perform
 
 
 class Credentials(aioxmpp.security_layer.PasswordSASLProvider):  # type: ignore[misc]
@@ -216,15 +216,5 @@ class AioPlayer(Player):
         self.client.stop()
 
 
-def main() -> None:
-    """
-    Run until standard input ends.
-    """
-    loop = asyncio.new_event_loop()
-    asyncio.set_event_loop(loop)
-    Company(AioPlayer).listen(loop.call_soon_threadsafe, loop.stop)
-    loop.run_forever()
-
-
 if __name__ == "__main__":
-    main()
+    perform(AioPlayer)

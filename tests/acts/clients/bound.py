@@ -10,7 +10,6 @@ aiosasl knows the hash of certificates that were signed with RSA only.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -21,7 +20,7 @@ import aioxmpp.security_layer
 from aiosasl.channel_binding import TLSServerEndPoint
 
 from tests.acts.clients.aio import AioPlayer
-from tests.acts.clients.player import Company
+from tests.acts.clients.player import perform
 
 
 class BoundCredentials(aioxmpp.security_layer.SASLProvider):  # type: ignore[misc]
@@ -70,15 +69,5 @@ class BoundPlayer(AioPlayer):
         return (BoundCredentials(password),)
 
 
-def main() -> None:
-    """
-    Run until standard input ends.
-    """
-    loop = asyncio.new_event_loop()
-    asyncio.set_event_loop(loop)
-    Company(BoundPlayer).listen(loop.call_soon_threadsafe, loop.stop)
-    loop.run_forever()
-
-
 if __name__ == "__main__":
-    main()
+    perform(BoundPlayer)

@@ -7,12 +7,11 @@ A client on slixmpp that has a certificate.
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 import slixmpp
 
-from tests.acts.clients.player import Company
+from tests.acts.clients.player import perform
 from tests.acts.clients.slix import SlixPlayer
 
 
@@ -38,15 +37,5 @@ class ExternalPlayer(SlixPlayer):
         self.tell("refused", condition=None)
 
 
-def main() -> None:
-    """
-    Run until standard input ends.
-    """
-    loop = asyncio.new_event_loop()
-    asyncio.set_event_loop(loop)
-    Company(ExternalPlayer).listen(loop.call_soon_threadsafe, loop.stop)
-    loop.run_forever()
-
-
 if __name__ == "__main__":
-    main()
+    perform(ExternalPlayer)

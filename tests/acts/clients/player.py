@@ -23,6 +23,7 @@ roles, each a client of its own:
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
 import threading
@@ -154,3 +155,13 @@ class Company:
             inLoop(stop)
 
         threading.Thread(target=read, daemon=True).start()
+
+
+def perform(make: Callable[[str], Player]) -> None:
+    """
+    Have clients on asyncio do as they are told until standard input ends.
+    """
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    Company(make).listen(loop.call_soon_threadsafe, loop.stop)
+    loop.run_forever()

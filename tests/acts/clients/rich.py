@@ -21,7 +21,6 @@ Its happenings beyond those of L{tests.acts.clients.player}:
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import random
 from typing import Any
@@ -29,7 +28,7 @@ from typing import Any
 import slixmpp
 from slixmpp.exceptions import IqError
 
-from tests.acts.clients.player import Company
+from tests.acts.clients.player import perform
 from tests.acts.clients.slix import SlixPlayer
 
 PLUGINS = (
@@ -252,15 +251,5 @@ class RichPlayer(SlixPlayer):
         self.tell("changed")
 
 
-def main() -> None:
-    """
-    Run until standard input ends.
-    """
-    loop = asyncio.new_event_loop()
-    asyncio.set_event_loop(loop)
-    Company(RichPlayer).listen(loop.call_soon_threadsafe, loop.stop)
-    loop.run_forever()
-
-
 if __name__ == "__main__":
-    main()
+    perform(RichPlayer)

@@ -13,7 +13,7 @@ from typing import Any
 
 import slixmpp
 
-from tests.acts.clients.player import Company, Player
+from tests.acts.clients.player import Player, perform
 
 STUCK_SECONDS = 0.5
 
@@ -156,15 +156,5 @@ class SlixPlayer(Player):
         self.later(watch())
 
 
-def main() -> None:
-    """
-    Run until standard input ends.
-    """
-    loop = asyncio.new_event_loop()
-    asyncio.set_event_loop(loop)
-    Company(SlixPlayer).listen(loop.call_soon_threadsafe, loop.stop)
-    loop.run_forever()
-
-
 if __name__ == "__main__":
-    main()
+    perform(SlixPlayer)
