@@ -19,7 +19,6 @@ import argparse
 import contextlib
 import os
 import resource
-import signal
 import sys
 import tempfile
 import time
@@ -31,10 +30,11 @@ from typing import Any
 
 from attrs import define, field
 
+from bench.command import perform, say
 from bench.configurations import HAPROXY_PROGRAM, NGINX_PROGRAM, prepare
 from bench.machine import environment, loadAverage, machineSeconds
-from bench.part import HERE, BenchError, raiseFileLimit
-from bench.report import Row, compare, spread, text, write
+from bench.part import HERE
+from bench.report import Row, compare, spread, text
 from bench.rounds import WARM_SHARE, Load, costs, measure, rounds
 from bench.subjects import Kind, Stand, Subject, Way
 
@@ -60,13 +60,6 @@ WEB = [
 SHARED = [
     Subject(kind, workers=workers) for workers in WORKERS for kind in (Kind.HAPROXY, Kind.FRONT)
 ]
-
-
-def say(line: str) -> None:
-    """
-    Tell how far it is, where the table does not go.
-    """
-    print(line, file=sys.stderr, flush=True)
 
 
 @define
@@ -389,9 +382,6 @@ def main(arguments: list[str]) -> int:
     The command.
     """
     options = parse(arguments)
-    raiseFileLimit()
-    # A stop from elsewhere is Ctrl-C.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     missing = [
         MISSING.format(name=name, package=package)
         for name, package, program in (
@@ -402,19 +392,10 @@ def main(arguments: list[str]) -> int:
     ]
     for line in missing:
         say(line)
-    try:
-        result = run(options)
-    except BenchError as error:
-        print(f"FAILED: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
-        return 130
-    table = text(result) + "".join(f"\n{line}\n" for line in missing)
-    print(table, end="")
-    for path in write(options.results, "bench", result, table):
-        say(f"written: {path}")
-    return 0
+    notes = "".join(f"\n{line}\n" for line in missing)
+    return perform(
+        "bench", options.results, lambda: run(options), lambda result: text(result) + notes
+    )
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from bench.command import say
 from bench.configurations import DOMAIN, LINKS, openFiles, startFront
 from bench.machine import kernelBytes, machineSeconds
 from bench.part import HOST, BenchError, Part, freePort
@@ -27,13 +28,6 @@ ROOM = 1.25
 """
 So many times the sessions find room in the workers: they do not share them out evenly.
 """
-
-
-def say(line: str) -> None:
-    """
-    Tell how far it is, where the table does not go.
-    """
-    print(line, file=sys.stderr, flush=True)
 
 
 def processesFor(sessions: float) -> int:

@@ -21,17 +21,17 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
-import signal
 import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from bench.command import perform
 from bench.configurations import prepare
-from bench.crowds import Crowds, say
+from bench.crowds import Crowds
 from bench.machine import environment
-from bench.part import HERE, BenchError, raiseFileLimit
-from bench.report import Row, head, write
+from bench.part import HERE
+from bench.report import Row, head
 
 
 @contextlib.contextmanager
@@ -121,31 +121,26 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
+def run(options: argparse.Namespace) -> Row:
+    """
+    Measure.
+
+    @raise BenchError: Something was lost, or took too long.
+    """
+    result: Row = {**environment(options), "ways": []}
+    for isTLS, clients in ((False, options.clients), (True, options.tls_clients)):
+        if clients:
+            with crowds(isTLS, clients, options) as found:
+                result["ways"].append(found.run())
+    return result
+
+
 def main(arguments: list[str]) -> int:
     """
     The command.
     """
     options = parse(arguments)
-    raiseFileLimit()
-    # A stop from elsewhere is Ctrl-C.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    result: Row = {**environment(options), "ways": []}
-    try:
-        for isTLS, clients in ((False, options.clients), (True, options.tls_clients)):
-            if clients:
-                with crowds(isTLS, clients, options) as found:
-                    result["ways"].append(found.run())
-    except BenchError as error:
-        print(f"FAILED: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
-        return 130
-    table = text(result)
-    print(table, end="")
-    for path in write(options.results, "many", result, table):
-        say(f"written: {path}")
-    return 0
+    return perform("many", options.results, lambda: run(options), text)
 
 
 if __name__ == "__main__":
