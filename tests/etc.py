@@ -2,14 +2,22 @@
 # See LICENSE for details.
 
 """
-A directory like C{/etc/cmanager}, for tests that read a whole configuration.
+A directory like C{/etc/cmanager}, for tests that read a whole configuration, and the log
+of what runs with it.
 """
 
 from __future__ import annotations
 
+import io
 import os
+import signal
 from pathlib import Path
 
+from twisted.logger import globalLogPublisher
+from twisted.trial.unittest import SynchronousTestCase
+
+from cmanager.config import LogFormat
+from cmanager.logs import LogWriter
 from tests.certificates import authority
 
 DOMAIN = "montague.example"
@@ -54,3 +62,32 @@ class Site:
             'secret-file = "secret"\nsecurity = "plain"\n' + more
         )
         return self.path
+
+
+class SiteCase(SynchronousTestCase):
+    """
+    A site, and what is written to the log.
+
+    @ivar writer: Of the log.
+    """
+
+    def setUp(self) -> None:
+        """
+        Make them; keep the signals.
+        """
+        self.site = Site(self.mktemp())
+        self._out = io.StringIO()
+        self.writer = LogWriter(self._out, LogFormat.TEXT)
+        globalLogPublisher.addObserver(self.writer)
+        self.addCleanup(globalLogPublisher.removeObserver, self.writer)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            self.addCleanup(signal.signal, number, signal.getsignal(number))
+
+    def lines(self) -> list[str]:
+        """
+        Return what was written, from the level on, and forget it.
+        """
+        text = self._out.getvalue()
+        self._out.seek(0)
+        self._out.truncate()
+        return [" ".join(line.split()[1:]) for line in text.splitlines()]

@@ -8,7 +8,6 @@ Tests for L{cmanager.front}.
 from __future__ import annotations
 
 import gc
-import io
 import os
 import signal
 from pathlib import Path
@@ -16,18 +15,17 @@ from pathlib import Path
 from twisted.application.service import Application, IService, Service
 from twisted.internet.defer import Deferred
 from twisted.internet.testing import MemoryReactorClock
-from twisted.logger import ILogObserver, globalLogPublisher
+from twisted.logger import ILogObserver
 from twisted.python.logfile import LogFile
 from twisted.trial.unittest import SynchronousTestCase
 
-from cmanager.config import LogFormat, LogLevel, Settings, load
+from cmanager.config import LogLevel, Settings, load
 from cmanager.errors import ConfigError
 from cmanager.front import STOP_MARGIN, Front, Surroundings, isLive
-from cmanager.logs import LogWriter
 from cmanager.process import COLLECTOR_THRESHOLDS
 from cmanager.tap import complete
 from cmanager.tls import CertificateStore
-from tests.etc import Site
+from tests.etc import Site, SiteCase
 from tests.processes import CREW
 
 
@@ -74,7 +72,7 @@ class FakeReactor(MemoryReactorClock):
         callable(*args, **kwargs)
 
 
-class FrontCase(SynchronousTestCase):
+class FrontCase(SiteCase):
     """
     A front over a site, with a router that does nothing.
     """
@@ -83,13 +81,7 @@ class FrontCase(SynchronousTestCase):
         """
         Make both.
         """
-        self.site = Site(self.mktemp())
-        self.out = io.StringIO()
-        self.writer = LogWriter(self.out, LogFormat.TEXT)
-        globalLogPublisher.addObserver(self.writer)
-        self.addCleanup(globalLogPublisher.removeObserver, self.writer)
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            self.addCleanup(signal.signal, number, signal.getsignal(number))
+        super().setUp()
         self.addCleanup(gc.set_threshold, *gc.get_threshold())
         self.addCleanup(gc.unfreeze)
         self.reactor = FakeReactor()
@@ -119,15 +111,6 @@ class FrontCase(SynchronousTestCase):
         tls.setServiceParent(front)
         self.router.setServiceParent(front)
         return front
-
-    def lines(self) -> list[str]:
-        """
-        Return what was written, from the level on, and forget it.
-        """
-        text = self.out.getvalue()
-        self.out.seek(0)
-        self.out.truncate()
-        return [" ".join(line.split()[1:]) for line in text.splitlines()]
 
 
 class StartTests(FrontCase):

@@ -7,29 +7,18 @@ Tests for L{cmanager.opening}.
 
 from __future__ import annotations
 
-import io
-
 from attrs import evolve
-from twisted.logger import globalLogPublisher
-from twisted.trial.unittest import SynchronousTestCase
 
-from cmanager.config import LogFormat, load
+from cmanager.config import load
 from cmanager.framing import ENGINE
-from cmanager.logs import LogWriter
 from cmanager.opening import Opening
-from tests.etc import DOMAIN, Site
+from tests.etc import DOMAIN, SiteCase
 
 
-class OpeningTests(SynchronousTestCase):
+class OpeningTests(SiteCase):
     """
     What the operator reads first.
     """
-
-    def setUp(self) -> None:
-        """
-        Make a site.
-        """
-        self.site = Site(self.mktemp())
 
     def tell(self, workers: int = 1, files: int | None = None, lack: str = "") -> list[str]:
         """
@@ -39,14 +28,8 @@ class OpeningTests(SynchronousTestCase):
         """
         settings = load(self.site.path, {})
         settings = evolve(settings, manager=evolve(settings.manager, name="cm-test"))
-        out = io.StringIO()
-        writer = LogWriter(out, LogFormat.TEXT)
-        globalLogPublisher.addObserver(writer)
-        try:
-            Opening(settings, workers, lambda wanted: min(files or wanted, wanted), lack).tell()
-        finally:
-            globalLogPublisher.removeObserver(writer)
-        return [" ".join(line.split()[1:]) for line in out.getvalue().splitlines()]
+        Opening(settings, workers, lambda wanted: min(files or wanted, wanted), lack).tell()
+        return self.lines()
 
     def test_lines(self) -> None:
         """

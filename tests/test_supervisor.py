@@ -7,15 +7,12 @@ Tests for L{cmanager.supervisor}.
 
 from __future__ import annotations
 
-import io
 import os
 import signal
 from pathlib import Path
 from typing import Any
 
-from twisted.logger import globalLogPublisher
 from twisted.python.logfile import LogFile
-from twisted.trial.unittest import SynchronousTestCase
 
 from cmanager import supervisor as module
 from cmanager.child import READY, WAITING
@@ -23,13 +20,12 @@ from cmanager.commons import Commons
 from cmanager.config import LogFormat, LogLevel, loads, read
 from cmanager.errors import ConfigError
 from cmanager.front import STOP_MARGIN
-from cmanager.logs import LogWriter
 from cmanager.plan import Orders
 from cmanager.post import RESTART_SECONDS
 from cmanager.root import Surroundings
 from cmanager.supervisor import LEAVE_SECONDS, START_SECONDS, Supervisor
 from cmanager.tap import complete
-from tests.etc import Site
+from tests.etc import SiteCase
 from tests.processes import FakeProcess, ProcessReactor
 
 WORKERS = 3
@@ -73,7 +69,7 @@ class FakePorts:
         return {endpoint: self.bound[endpoint] for endpoint in endpoints}
 
 
-class SupervisorCase(SynchronousTestCase):
+class SupervisorCase(SiteCase):
     """
     A supervisor of processes that are none.
     """
@@ -82,14 +78,8 @@ class SupervisorCase(SynchronousTestCase):
         """
         Make it.
         """
-        self.site = Site(self.mktemp())
+        super().setUp()
         self.site.write(manager=f"workers = {WORKERS}")
-        self.out = io.StringIO()
-        self.writer = LogWriter(self.out, LogFormat.TEXT)
-        globalLogPublisher.addObserver(self.writer)
-        self.addCleanup(globalLogPublisher.removeObserver, self.writer)
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            self.addCleanup(signal.signal, number, signal.getsignal(number))
         self.patch(module, "Ports", FakePorts)
         self.reactor = ProcessReactor()
         self.failures: list[ConfigError] = []
@@ -128,15 +118,6 @@ class SupervisorCase(SynchronousTestCase):
         All that were ever started.
         """
         return self.reactor.processes
-
-    def lines(self) -> list[str]:
-        """
-        Return what was written, from the level on, and forget it.
-        """
-        text = self.out.getvalue()
-        self.out.seek(0)
-        self.out.truncate()
-        return [" ".join(line.split()[1:]) for line in text.splitlines()]
 
     def change(self, more: str = "links = 3\n", **changes: str) -> None:
         """
