@@ -62,7 +62,6 @@ class Intake(Generic[EventT]):
         "_dispatch",
         "_events",
         "_isBusy",
-        "_isStopped",
         "_paused",
         "_reactor",
         "_transport",
@@ -76,14 +75,15 @@ class Intake(Generic[EventT]):
         bucket: TokenBucket,
     ) -> None:
         self._reactor = reactor
-        self._transport = transport
-        self._dispatch = dispatch
+        # None once it is stopped: both know whoever has this, and what is gone must not wait
+        # for the garbage collector.
+        self._transport: Source | None = transport
+        self._dispatch: Callable[[EventT], object] | None = dispatch
         self._bucket = bucket
         self._events: deque[EventT] | None = None
         self._paused = 0
         self._calls: dict[Pause, IDelayedCall] | None = None
         self._isBusy = False
-        self._isStopped = False
 
     @property
     def isPaused(self) -> bool:
@@ -111,20 +111,23 @@ class Intake(Generic[EventT]):
         """
         Dispatch C{events} after those that wait.
         """
+        dispatch = self._dispatch
+        if dispatch is None:
+            return
         if self._events is not None:
             self._events.extend(events)
         elif len(events) == 1 and not self._isBusy and not self._paused & HOLDING:
             # As it mostly is: nothing waits, and nothing need be kept.
             self._isBusy = True
             try:
-                self._dispatch(events[0])
+                dispatch(events[0])
             finally:
                 self._isBusy = False
             if self._events is None:
                 return
         else:
             self._events = deque(events)
-        self._process()
+        self._process(dispatch)
 
     def clear(self) -> Sequence[EventT]:
         """
@@ -133,13 +136,13 @@ class Intake(Generic[EventT]):
         events, self._events = self._events, None
         return events or ()
 
-    def _process(self) -> None:
+    def _process(self, dispatch: Callable[[EventT], object]) -> None:
         if self._isBusy:
             return
         self._isBusy = True
         try:
             while self._events and not self._paused & HOLDING:
-                self._dispatch(self._events.popleft())
+                dispatch(self._events.popleft())
         finally:
             self._isBusy = False
         if not self._events:
@@ -149,7 +152,7 @@ class Intake(Generic[EventT]):
         """
         Read no more, for C{reason}.
         """
-        if not self._paused and not self._isStopped:
+        if not self._paused and self._transport is not None:
             self._transport.pauseProducing()
         self._paused |= reason.value
 
@@ -157,7 +160,7 @@ class Intake(Generic[EventT]):
         """
         Read no more for so many seconds.
         """
-        if self._isStopped:
+        if self._transport is None:
             return
         self.pause(reason)
         if self._calls is None:
@@ -180,9 +183,10 @@ class Intake(Generic[EventT]):
         if not self._paused & reason:
             return
         self._paused &= ~reason.value
-        self._process()
-        # The session may have paused again.
-        if not self._paused and not self._isStopped:
+        if self._dispatch is not None:
+            self._process(self._dispatch)
+        # The session may have paused again, or be over.
+        if not self._paused and self._transport is not None:
             self._transport.resumeProducing()
 
     def release(self) -> Sequence[EventT]:
@@ -200,9 +204,9 @@ class Intake(Generic[EventT]):
 
     def stop(self) -> None:
         """
-        Leave the transport alone from now on.
+        Dispatch nothing any more, and leave the transport alone.
         """
-        self._isStopped = True
+        self._transport = self._dispatch = None
         self._events = None
         for call in (self._calls or {}).values():
             call.cancel()

@@ -7,6 +7,9 @@ Tests for L{cmanager.intake}.
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import TestCase
@@ -169,7 +172,8 @@ class IntakeTests(TestCase):
 
     def test_stop(self) -> None:
         """
-        After the stop there are no timers, and the transport is left alone.
+        After the stop there are no timers, nothing is dispatched, and the transport is left
+        alone.
         """
         self.intake.received(200)
         self.intake.stop()
@@ -180,3 +184,37 @@ class IntakeTests(TestCase):
         self.intake.pauseFor(Pause.DELAY, 5)
         self.intake.received(1000)
         self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.intake.push([1])
+        self.assertEqual(self.seen, [])
+
+    def test_stopWithin(self) -> None:
+        """
+        What comes behind the event that ends the stream is not dispatched.
+        """
+        self.intake = Intake(
+            self.clock,
+            self.transport,
+            lambda event: (self.seen.append(event), self.intake.stop()),
+            TokenBucket(10, 100, self.clock.seconds),
+        )
+        self.intake.push([1, 2])
+        self.assertEqual(self.seen, [1])
+
+    def test_free(self) -> None:
+        """
+        Once it is stopped, it does not keep alive whom it belongs to.
+        """
+        gc.disable()
+        self.addCleanup(gc.enable)
+
+        class Stream(StringTransport):
+            def __init__(self, clock: Clock) -> None:
+                super().__init__()
+                bucket = TokenBucket(10, 100, clock.seconds)
+                self.intake = Intake[object](clock, self, self.write, bucket)
+
+        stream = Stream(self.clock)
+        known = weakref.ref(stream)
+        stream.intake.stop()
+        del stream
+        self.assertIs(known(), None)
