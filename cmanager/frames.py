@@ -162,6 +162,11 @@ class Frames:
         self._connection = Connection(ConnectionType.SERVER, [self._bound])
         self.isOver = False
 
+    def __del__(self) -> None:
+        # The generator by which wsproto reads is kept by what it reads for, which would wait
+        # for the garbage collector.
+        self._connection._proto._parse_more.close()
+
     @property
     def limit(self) -> int:
         """

@@ -7,7 +7,9 @@ Tests for L{cmanager.frames}.
 
 from __future__ import annotations
 
+import gc
 import struct
+import weakref
 from itertools import pairwise
 from typing import ClassVar
 
@@ -209,6 +211,18 @@ class LimitTests(SynchronousTestCase):
         for _ in range(100):
             self.assertEqual(list(frames.feed(b"x" * 10000)), [])
         self.assertLess(self.held(frames), 50)
+
+    def test_free(self) -> None:
+        """
+        What is no longer needed does not wait for the garbage collector.
+        """
+        gc.disable()
+        self.addCleanup(gc.enable)
+        frames = Frames(LIMIT)
+        known = weakref.ref(frames._connection._proto)
+        list(frames.feed(text(b"<a/>")[:-1]))
+        del frames
+        self.assertIs(known(), None)
 
     def held(self, frames: Frames) -> int:
         """
