@@ -91,8 +91,6 @@ BLOCK = 1 << 12
 So many addresses a process claims at a time, of the 2 ** 22 that there are for all.
 """
 
-_claims: list[socket.socket] = []
-
 
 def claim() -> Iterator[str]:
     """
@@ -109,7 +107,7 @@ def claim() -> Iterator[str]:
         except OSError:
             held.close()
             continue
-        _claims.append(held)
+        held.detach()
         yield from (str(ip_address(127 << 24 | name + number)) for number in range(BLOCK))
 
 
