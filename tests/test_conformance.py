@@ -6,22 +6,29 @@ What Twisted expects of transports and ports, in its own tests, of ours.
 
 Each end of the connections in those tests is ours in turn, and the other one Twisted's.
 Left out are those of what is in no interface: names in its log, a buffer's size that can
-be set, C{startReading} of a transport, and what becomes of a client where there is no file
-for it.
+be set, C{startReading} of a transport, what OpenSSL says of a connection that is lost, and
+what becomes of a client where there is no file for it.  C{startTLS} is another interface's.
 """
 
 from __future__ import annotations
 
 import socket
+from functools import partial
 from typing import Any
 
+from twisted.internet import reactor
 from twisted.internet.interfaces import IConnector
-from twisted.internet.test import connectionmixins, test_tcp
+from twisted.internet.ssl import ClientContextFactory
+from twisted.internet.test import connectionmixins, test_tcp, test_tls
 from twisted.internet.test.reactormixins import ReactorBuilder
+from twisted.protocols.tls import TLSMemoryBIOFactory
+from twisted.test import test_ssl
+from twisted.trial.unittest import TestCase
 from zope.interface import implementer
 
 from cmanager.listening import Listening
 from cmanager.poller import Poller
+from cmanager.securetransport import SecureTransport, connectionsOf
 from cmanager.transport import SocketTransport
 from cmanager.turn import Turn
 
@@ -42,6 +49,7 @@ class ServerCase(ReactorBuilder):
         reactor: Any = super().buildReactor()
         own = Listening(reactor, 0, Turn(reactor))
         reactor.listenTCP = own.listenTCP
+        reactor.listenSSL = own.listenSSL
         reactor.adoptStreamPort = own.adoptStreamPort
         return reactor
 
@@ -73,12 +81,19 @@ class ClientCase(ReactorBuilder):
             sock.setblocking(False)
             factory.doStart()
             protocol = factory.buildProtocol(None)
-            transport = SocketTransport(sock, sock.getpeername(), protocol, poller, reactor)
+            make = self.transportFor(factory, reactor)
+            transport = make(sock, sock.getpeername(), protocol, poller, reactor)
             protocol.makeConnection(transport)
             return Connector()
 
         reactor.connectTCP = connectTCP
         return reactor
+
+    def transportFor(self, factory: Any, reactor: Any) -> Any:
+        """
+        Return what makes transports for the protocols of a factory.
+        """
+        return SocketTransport
 
 
 class PortTests(test_tcp.ListenTCPMixin, ServerCase):
@@ -130,9 +145,19 @@ class ClientTests(ClientCase):
     getConnectedClientAndServer = test_tcp.TCPTransportTestsBuilder.getConnectedClientAndServer
     test_writeSequence = test_tcp.WriteSequenceTestsMixin.test_writeSequeceWithoutWrite
     These = test_tcp.TCPClientTestsBase
-    test_unregisterProducerAfterDisconnect = These.test_unregisterProducerAfterDisconnect
     test_disconnectWhileProducing = These.test_disconnectWhileProducing
     listen, connect = These.listen, These.connect
+    port, interface, _port, family = These.port, These.interface, None, socket.AF_INET
+
+
+class ClosedClientTests(ClientCase):
+    """
+    A client's end whose server closes at once: before it can be closed in TLS.
+    """
+
+    These = test_tcp.TCPClientTestsBase
+    test_unregisterProducerAfterDisconnect = These.test_unregisterProducerAfterDisconnect
+    endpoints, listen, connect = ClientTests.endpoints, These.listen, These.connect
     port, interface, _port, family = These.port, These.interface, None, socket.AF_INET
 
 
@@ -161,11 +186,131 @@ class ClientAbortTests(test_tcp.AbortConnectionMixin, ClientCase):
     endpoints = test_tcp.TCPCreator()
 
 
+CONTEXTS = test_tls.ContextGeneratingMixin()
+
+
+class InTLS:
+    """
+    Has servers of ours listen in TLS, and Twisted's clients connect so.
+    """
+
+    def buildReactor(self) -> Any:
+        """
+        See L{ReactorBuilder}.
+        """
+        reactor: Any = super().buildReactor()  # type: ignore[misc]  # it is mixed in
+        connect = reactor.connectTCP
+
+        def listenTCP(port: int, factory: Any, *args: Any, **kwargs: Any) -> Any:
+            context = CONTEXTS.getServerContext()
+            return reactor.listenSSL(port, factory, context, *args, **kwargs)
+
+        def connectTCP(host: str, port: int, factory: Any, *args: Any, **kwargs: Any) -> Any:
+            return connect(host, port, speaking(factory, reactor), *args, **kwargs)
+
+        reactor.listenTCP, reactor.connectTCP = listenTCP, connectTCP
+        return reactor
+
+
+class BackwardsInTLS:
+    """
+    Has clients of ours connect in TLS, as the server's end of that, to Twisted's servers,
+    which are the client's.
+    """
+
+    def buildReactor(self) -> Any:
+        """
+        See L{ReactorBuilder}.
+        """
+        reactor: Any = super().buildReactor()  # type: ignore[misc]  # it is mixed in
+        listen = reactor.listenTCP
+
+        def listenTCP(port: int, factory: Any, *args: Any, **kwargs: Any) -> Any:
+            return listen(port, speaking(factory, reactor), *args, **kwargs)
+
+        reactor.listenTCP = listenTCP
+        return reactor
+
+    def transportFor(self, factory: Any, reactor: Any) -> Any:
+        """
+        Return what makes transports for the protocols of a factory.
+        """
+        connect = connectionsOf(CONTEXTS.getServerContext(), factory, reactor)
+        return partial(SecureTransport, connect=connect)
+
+
+def speaking(factory: Any, reactor: Any) -> Any:
+    """
+    Return a factory whose protocols speak TLS, as clients.
+    """
+    return TLSMemoryBIOFactory(ClientContextFactory(), True, factory, reactor)
+
+
+class SecurePortTests(InTLS, PortTests):
+    """
+    Ports, and what they tell of addresses, in TLS.
+    """
+
+    Theirs = test_tls.TLSPortTestsBuilder
+    _testBadContext, test_badContext = Theirs._testBadContext, Theirs.test_badContext
+
+
+class SecureServerTests(InTLS, ServerTests):
+    """
+    A server's end, in TLS.
+    """
+
+
+class SecureClientTests(BackwardsInTLS, ClientTests):
+    """
+    A client's end, in TLS.
+    """
+
+
+class SecureServerAbortTests(InTLS, ServerAbortTests):
+    """
+    Aborting, with a server of ours, in TLS.
+    """
+
+
+class SecureClientAbortTests(BackwardsInTLS, ClientAbortTests):
+    """
+    Aborting, with a client of ours, in TLS.
+    """
+
+
+class OwnReactorCase(TestCase):
+    """
+    Tests that take the reactor that runs, with ports of ours.
+    """
+
+    def setUp(self) -> None:
+        self.patch(test_ssl, "reactor", Listening(reactor, 0, Turn(reactor)))
+
+
+class BufferingTests(OwnReactorCase, test_ssl.BufferingTests):
+    """
+    A server that speaks first, in TLS.
+    """
+
+
+class ConnectionLostTests(OwnReactorCase, test_ssl.ConnectionLostTests):
+    """
+    The end of TLS, whichever side wants it.
+    """
+
+
 for _case in (
+    SecurePortTests,
+    SecureServerTests,
+    SecureClientTests,
+    SecureServerAbortTests,
+    SecureClientAbortTests,
     PortTests,
     AdoptedPortTests,
     ServerTests,
     ClientTests,
+    ClosedClientTests,
     ServerAbortTests,
     ClientAbortTests,
 ):
