@@ -11,7 +11,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 from attrs import evolve, frozen
+from OpenSSL import SSL
+from twisted.internet.interfaces import ISSLTransport
 
+from cmanager.binding import describe
 from cmanager.outbox import Outbox
 from cmanager.records import Records, recordsOn
 from cmanager.sinks import sinkFor
@@ -19,6 +22,7 @@ from cmanager.sinks import sinkFor
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime, ITransport
 
+    from cmanager.clienttls import ClientTLS
     from cmanager.router import Router
     from cmanager.settings import ListenerSettings
     from cmanager.tls import ServerTLS
@@ -55,6 +59,7 @@ class Arrival:
         any.  L{None}: nothing has been sent.
     @ivar rest: What it has sent to the stream, decrypted.
     @ivar tls: Makes the C{records} of a client whose TLS begins with the stream.
+    @ivar isSecureBelow: The transport itself has TLS in it.
     """
 
     address: str | None = None
@@ -64,6 +69,7 @@ class Arrival:
     outbox: Outbox | None = None
     rest: bytes = b""
     tls: ServerTLS | None = None
+    isSecureBelow: bool = False
 
     @property
     def secure(self) -> bool:
@@ -72,15 +78,17 @@ class Arrival:
         """
         if self.isSecureOutside is not None:
             return self.isSecureOutside
-        return self.records is not None or self.tls is not None
+        return self.isSecureBelow or self.records is not None or self.tls is not None
 
     def begun(self, transport: ITransport) -> Arrival:
         """
-        Begin L{tls}, if there is any, over C{transport}.
+        Begin L{tls}, if there is any, over C{transport}, which may have some itself.
         """
-        if self.tls is None:
-            return self
-        return evolve(self, tls=None, records=recordsOn(transport, self.tls))
+        if self.tls is not None:
+            return evolve(self, tls=None, records=recordsOn(transport, self.tls))
+        if ISSLTransport.providedBy(transport):
+            return evolve(self, isSecureBelow=True)
+        return self
 
     def outboxFor(
         self, transport: ITransport, writable: Callable[[], object], limit: int
@@ -114,9 +122,23 @@ class Arrival:
                 records.close()
                 outbox.flush()
             outbox.release()
-        elif records is None:
+        elif records is None and not self.isSecureBelow:
             transport.write(farewell)
         transport.loseConnection()
+
+
+def factsOf(transport: ITransport, records: Records | None) -> ClientTLS | None:
+    """
+    Return what can be told of the TLS in C{records}, or in the transport itself where there
+    are none.
+    """
+    if records is not None:
+        return records.description()
+    getHandle = getattr(transport, "getHandle", None)
+    handle = getHandle() if getHandle is not None else None
+    if not isinstance(handle, SSL.Connection):
+        return None
+    return describe(handle, clientFinishedFirst=False)
 
 
 UNKNOWN = Arrival()

@@ -9,7 +9,7 @@ of HTTP.  Layer 4; knows no request and no path.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from typing import Protocol as Structural
 
 from attrs import evolve
@@ -20,12 +20,14 @@ from twisted.internet.interfaces import (
     IProducer,
     IProtocol,
     IPushProducer,
+    ISSLTransport,
+    ITCPTransport,
     ITransport,
 )
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from zope.interface import implementer
+from zope.interface import alsoProvides, implementer
 
 from cmanager.arrival import LOCAL_PEER, UNKNOWN, Arrival, Origin
 from cmanager.errors import LocalError
@@ -33,6 +35,9 @@ from cmanager.intake import Intake, Pause
 from cmanager.limits import TokenBucket, peerAddress
 from cmanager.records import Records
 from cmanager.wheel import Timer
+
+if TYPE_CHECKING:
+    from OpenSSL.crypto import X509
 
 STALL_SECONDS = 60.0
 """
@@ -80,7 +85,7 @@ class HTTPTransport(Protocol):
     @ivar disconnecting: The channel has closed; nothing goes either way any more but
         what is on its way.
     @ivar address: Where the client is, or the proxy before it; L{None} for a Unix socket.
-    @ivar secure: What comes is encrypted.
+    @ivar secure: What comes is encrypted: it provides L{ISSLTransport}.
     @ivar isSecureOutside: See L{Arrival}.
     """
 
@@ -88,6 +93,7 @@ class HTTPTransport(Protocol):
     disconnecting = False
     # Any: a transport offers more than one interface; which, is asked where it matters.
     transport: Any
+    secure = False
     _producer: IPushProducer | None = None
     _isFull = False  # the producer has been paused
     _isLingering = False
@@ -109,7 +115,6 @@ class HTTPTransport(Protocol):
         self._channel: Channel | None = channel
         self._enter = enter
         self.address = arrival.address
-        self.secure = arrival.secure
         self.isSecureOutside = arrival.isSecureOutside
 
     def connectionMade(self) -> None:
@@ -118,7 +123,10 @@ class HTTPTransport(Protocol):
         """
         origin, transport = self._origin, self.transport
         hub = origin.hub
-        arrival = self._arrival
+        arrival = self._arrival = self._arrival.begun(transport)
+        self.secure = arrival.secure
+        if self.secure:
+            alsoProvides(self, ISSLTransport)
         limits = hub.limits.settings
         self.address = arrival.address or peerAddress(transport.getPeer())
         # A proxy's connections carry many clients, whose streams have a rate each.
@@ -282,7 +290,28 @@ class HTTPTransport(Protocol):
         host: IAddress = self.transport.getHost()
         return host
 
+    def getPeerCertificate(self) -> X509 | None:
+        """
+        See L{ISSLTransport}.  A client's TLS with a proxy is not known here.
+        """
+        records, transport = self._arrival.records, self.transport
+        if records is not None:
+            return records.connection.get_peer_certificate()
+        hasTLS = ISSLTransport.providedBy(transport)
+        return transport.getPeerCertificate() if hasTLS else None
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ITCPTransport:
+            return getattr(self.transport, name, _noOption)
+        raise AttributeError(name)
+
     # The end
+
+    def loseWriteConnection(self) -> None:
+        """
+        See L{ISSLTransport}: as in TLS, there is no half.
+        """
+        self.loseConnection()
 
     def loseConnection(self) -> None:
         """
@@ -400,3 +429,10 @@ class HTTPTransport(Protocol):
         self._arrival = UNKNOWN
         self._enter(make(arrival))
         return True
+
+
+def _noOption(enabled: bool = False) -> bool:
+    """
+    Do for an option of TCP where there is none.
+    """
+    return False

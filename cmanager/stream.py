@@ -21,7 +21,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from cmanager.arrival import LOCAL_PEER, UNKNOWN, Arrival, Origin
+from cmanager.arrival import LOCAL_PEER, UNKNOWN, Arrival, Origin, factsOf
 from cmanager.errors import StreamError
 from cmanager.intake import Intake, Pause
 from cmanager.interfaces import IClientStream
@@ -236,9 +236,9 @@ class ClientStream(Protocol, ABC):
         """
         See L{IClientStream.tlsFacts}.
         """
-        if self._records is None or self._isSecureOutside is not None:
+        if self._isSecureOutside is not None:
             return None  # the client's TLS with a proxy is another than ours
-        return self._records.description()
+        return factsOf(self.transport, self._records)
 
     # Pausing
 

@@ -7,11 +7,16 @@ Tests for L{cmanager.arrival}.
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 from OpenSSL import SSL
+from twisted.internet.interfaces import ISSLTransport
 from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import directlyProvides
 
-from cmanager.arrival import Arrival
+from cmanager.arrival import Arrival, factsOf
 from cmanager.outbox import Outbox
 from cmanager.records import Records
 from cmanager.sinks import sinkFor
@@ -34,6 +39,36 @@ class ArrivalTests(SynchronousTestCase):
         self.assertTrue(Arrival(isSecureOutside=True).secure)
         # TLS to us, but none between client and proxy.
         self.assertFalse(Arrival(records=records, isSecureOutside=False).secure)
+
+    def test_begun(self) -> None:
+        """
+        So it is with TLS in the transport itself, but for what a proxy has said.
+        """
+        transport = StringTransport()
+        self.assertFalse(Arrival().begun(transport).secure)
+        directlyProvides(transport, ISSLTransport)
+        self.assertTrue(Arrival().begun(transport).secure)
+        self.assertFalse(Arrival(isSecureOutside=False).begun(transport).secure)
+
+    def test_facts(self) -> None:
+        """
+        What can be told is told of TLS of ours, and of a transport that lets its own be had.
+        """
+        transport, records = StringTransport(), Records(SSL.Connection(serverContext(), None))
+        self.assertIs(factsOf(transport, records), None)
+        self.assertIs(factsOf(transport, None), None)
+        client = TLSClient(name="a.example")
+        data = client.exchange()
+        while data:
+            records.receive(data)
+            data = client.exchange(records.outgoing())
+        facts = factsOf(transport, records)
+        assert facts is not None
+        self.assertEqual(facts.sni, "a.example")
+        below: Any = SimpleNamespace(getHandle=lambda: None)
+        self.assertIs(factsOf(below, None), None)
+        below.getHandle = lambda: records.connection
+        self.assertEqual(factsOf(below, None), facts)
 
 
 class OutboxTests(SynchronousTestCase):
@@ -100,8 +135,10 @@ class TurnAwayTests(OutboxTests):
 
     def test_early(self) -> None:
         """
-        Before its TLS is established there is nothing it could read.
+        Before its TLS is established there is nothing it could read; nor is it waited for
+        where the transport would.
         """
+        Arrival(isSecureBelow=True).turnAway(self.transport, b"no")
         Arrival(records=self.records()).turnAway(self.transport, b"no")
         records = self.records()
         outbox = Arrival(records=records).outboxFor(self.transport, lambda: None, 100)

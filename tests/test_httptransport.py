@@ -12,14 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from attrs import evolve
+from OpenSSL import SSL
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.error import ConnectionDone
-from twisted.internet.interfaces import IConsumer, IPushProducer, ITransport
+from twisted.internet.interfaces import IConsumer, IPushProducer, ISSLTransport, ITransport
 from twisted.internet.protocol import Protocol
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
-from zope.interface import implementer
+from zope.interface import directlyProvides, implementer
 from zope.interface.verify import verifyObject
 
 from cmanager.arrival import Arrival
@@ -29,7 +30,7 @@ from cmanager.openssl import MAX_RECORD_BYTES
 from cmanager.records import Records
 from cmanager.settings import LimitSettings, ListenerSettings
 from tests.suite import Hub, storeIn
-from tests.test_records import TLSClient
+from tests.test_records import TLSClient, serverContext
 from tests.wires import Transport
 
 CLIENT = "192.0.2.1"
@@ -335,6 +336,33 @@ class WhoTests(TransportCase):
         self.assertFalse(self.http.secure)
         self.connect(isSecureOutside=True)
         self.assertTrue(self.http.secure and self.http.isSecureOutside)
+        self.connect(isSecureOutside=False)
+        self.assertFalse(self.http.secure)
+
+    def test_interface(self) -> None:
+        """
+        Twisted's interface says so, too: of TLS here, in the transport itself, or up to a
+        proxy.  Its options are those of the connection; only what is known has a certificate.
+        """
+        self.assertFalse(ISSLTransport.providedBy(self.http))
+        self.assertRaises(AttributeError, getattr, self.http, "nothing")
+        connection = SSL.Connection(serverContext(), None)
+        for how in ("outside", "here", "below"):
+            self.connect()
+            records = Records(connection) if how == "here" else None
+            arrival = Arrival(isSecureOutside=how == "outside" or None, records=records)
+            below: Any = Transport(IPv4Address("TCP", CLIENT, 5000))
+            if how == "below":
+                directlyProvides(below, ISSLTransport)
+                below.getPeerCertificate = lambda: "theirs"
+                below.getTcpNoDelay = lambda: True
+            http = HTTPTransport(self.origin, arrival, FakeChannel(), self.entered.append)
+            http.makeConnection(below)
+            verifyObject(ISSLTransport, http)
+            self.assertIs(http.getTcpNoDelay(), how == "below")
+            self.assertEqual(http.getPeerCertificate(), "theirs" if how == "below" else None)
+            http.loseWriteConnection()
+            self.assertTrue(http.disconnecting and below.disconnecting)
 
 
 class CloseTests(TransportCase):
