@@ -958,7 +958,8 @@ class SocketTests(TestCase):
             yield deferLater(reactor, 0, lambda: None)
         self.session = self.hub.sessions[-1]
         self.stream = self.session.stream
-        self.stream.transport.getHandle().setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 20000)
+        handle = way.handle(self.stream.transport)
+        handle.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 20000)
         # The first bytes show that TLS is there.
         self.stream.write(b"<begin/>")
         yield self.client.until(b"<begin/>")

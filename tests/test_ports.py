@@ -24,6 +24,7 @@ from cmanager import ports as module
 from cmanager.errors import ConfigError
 from cmanager.listening import BACKLOG
 from cmanager.ports import Ports
+from tests.certificates import authority
 
 LOOPBACK = "127.0.0.1"
 ONE = f"tcp:0:interface={LOOPBACK}"
@@ -145,9 +146,13 @@ class PortsTests(TestCase):
         """
         What is more than a socket cannot be shared.
         """
-        (problem,) = self.assertRaises(ConfigError, self.ports.bind, [f"haproxy:{ONE}"]).problems
-        self.assertIn(f"cannot share haproxy:{ONE} among workers", problem)
-        self.assertIn("manager.workers = 1", problem)
+        folder = Path(self.mktemp())
+        folder.mkdir()
+        pem = authority().issue("a.example").write(folder)
+        for endpoint in (f"haproxy:{ONE}", f"ssl:0:interface={LOOPBACK}:privateKey={pem}"):
+            (problem,) = self.assertRaises(ConfigError, self.ports.bind, [endpoint]).problems
+            self.assertIn(f"cannot share {endpoint} among workers", problem)
+            self.assertIn("manager.workers = 1", problem)
 
     def test_slow(self) -> None:
         """

@@ -15,6 +15,8 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from twisted.internet.ssl import PrivateCertificate
+
 from cmanager.arrival import Arrival
 from cmanager.framed import NS_FRAMING
 from cmanager.listening import Listening
@@ -26,12 +28,13 @@ from cmanager.tls import XMPP_CLIENT
 from cmanager.turn import Turn
 from cmanager.upgrade import UpgradeRequest
 from cmanager.websocket import WebSocketStream
+from tests.certificates import authority
 from tests.pollers import HandReactor
 from tests.test_outbox import message
 from tests.test_records import TLSClient
 from tests.tlsforger import APPLICATION
 from tests.websockets import PING, PONG, TEXT, Judge, frame, hangup, headers, text
-from tests.wires import SocketWire, Transport
+from tests.wires import SecureWire, SocketWire, StockWire, Transport
 
 _XMLNS = b' xmlns="jabber:client"'
 _XMLNS_STREAM = f' xmlns:stream="{NS_STREAMS}"'.encode()
@@ -77,6 +80,12 @@ class TCPWay:
         Return what listens for it.
         """
         return reactor
+
+    def handle(self, transport: Any) -> Any:
+        """
+        Return the socket of such a transport.
+        """
+        return transport.getHandle()
 
     def weight(self, data: bytes) -> int:
         """
@@ -197,6 +206,94 @@ class TLSSocketWay(TCPSocketWay, TLSWay):
         Return what one read of C{data} counts: a step of the handshake is a record.
         """
         return len(data) if data[0] == APPLICATION else RECORD_OVERHEAD
+
+
+class SSLPorts:
+    """
+    Listens in TLS.
+    """
+
+    def __init__(self, listening: Any, contextFactory: Any) -> None:
+        self._listening = listening
+        self._contextFactory = contextFactory
+
+    def listenTCP(self, port: int, factory: Any, backlog: int = 50, interface: str = "") -> Any:
+        """
+        See L{IReactorTCP}.
+        """
+        return self._listening.listenSSL(port, factory, self._contextFactory, backlog, interface)
+
+
+class SSLWay(TCPWay):
+    """
+    One over TCP whose transport has TLS in it: Twisted's.
+
+    @ivar contextFactory: As endpoints make it.
+    """
+
+    isEncrypted = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        identity = authority().issue("a.example")
+        pem = identity.certificatePEM + identity.keyPEM
+        self.contextFactory: Any = PrivateCertificate.loadPEM(pem).options()
+
+    def wire(self, clock: HandReactor, peer: Any) -> Any:
+        """
+        Return what its connection is to be.
+        """
+        return StockWire(clock, peer, self.contextFactory)
+
+    def ports(self, reactor: Any) -> Any:
+        """
+        Return what listens for it.
+        """
+        return SSLPorts(reactor, self.contextFactory)
+
+    def handle(self, transport: Any) -> Any:
+        """
+        Return the socket of such a transport.
+        """
+        return transport.transport.getHandle()
+
+    def said(self, *tokens: bytes) -> bytes:
+        """
+        Return what goes over the wire.
+        """
+        wire = super().said(*tokens)
+        self._over = 0  # is not the stream's
+        return wire
+
+    def weight(self, data: bytes) -> int:
+        """
+        Return what one read of C{data} counts: its text.
+        """
+        return len(data) - RECORD_OVERHEAD if data[0] == APPLICATION else 0
+
+
+class SSLSocketWay(SSLWay):
+    """
+    One over TCP whose transport has TLS in it: ours.
+    """
+
+    def wire(self, clock: HandReactor, peer: Any) -> Any:
+        """
+        Return what its connection is to be.
+        """
+        return SecureWire(clock, peer, self.contextFactory)
+
+    def ports(self, reactor: Any) -> Any:
+        """
+        Return what listens for it.
+        """
+        return super().ports(Listening(reactor, 0.001, Turn(reactor)))
+
+    def handle(self, transport: Any) -> Any:
+        """
+        Return the socket of such a transport.
+        """
+        return transport.getHandle()
 
 
 def _records(origin: Any) -> Records:

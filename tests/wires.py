@@ -14,9 +14,12 @@ from typing import Any
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IProtocol
+from twisted.internet.protocol import Factory
 from twisted.internet.testing import StringTransport
+from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 
+from cmanager.securetransport import SecureTransport, connectionsOf
 from cmanager.transport import SocketTransport
 from tests.pollers import Far, HandReactor, connected, pollerOn
 
@@ -85,6 +88,39 @@ class Transport(StringTransport):
         self.aborted = True
 
 
+class StockWire(Transport):
+    """
+    The same with Twisted's own TLS in between.
+    """
+
+    def __init__(self, clock: HandReactor, peer: Any, contextFactory: Any) -> None:
+        super().__init__(peer)
+        self._clock = clock
+        self._contextFactory = contextFactory
+
+    def connect(self, protocol: Any) -> None:
+        """
+        Connect C{protocol} to it.
+        """
+        inner = Factory.forProtocol(lambda: protocol)
+        factory = TLSMemoryBIOFactory(self._contextFactory, False, inner, self._clock)
+        super().connect(factory.buildProtocol(self.getPeer()))
+
+    def setTcpNoDelay(self, enabled: bool) -> None:
+        """
+        See L{ITCPTransport}, which all of Twisted's that have TLS in them are.
+        """
+
+    setTcpKeepAlive = setTcpNoDelay
+
+    def value(self) -> bytes:
+        """
+        Return what has been sent, now that it has been.
+        """
+        self._clock.advance(0)
+        return super().value()
+
+
 class Noting(SocketTransport):
     """
     One of ours that notes what is asked of it.
@@ -115,6 +151,12 @@ class Noting(SocketTransport):
         super().abortConnection()
 
 
+class SecureNoting(Noting, SecureTransport):
+    """
+    One with TLS in it.
+    """
+
+
 class SocketWire:
     """
     The same over a Unix socket.  Nothing happens but upon what the test does, and all of it:
@@ -137,9 +179,15 @@ class SocketWire:
         self.far = Far(far)
         self._sock = sock
         poller = pollerOn(self._clock)
-        self.real = Noting(sock, _name(self._peer), protocol, poller, self._clock)
+        self.real = self.make(sock, _name(self._peer), protocol, poller, self._clock)
         protocol.makeConnection(self.real)
         self._clock.settle()
+
+    def make(self, *args: Any) -> Noting:
+        """
+        Make the transport.
+        """
+        return Noting(*args)
 
     def remove(self) -> None:
         """
@@ -249,6 +297,23 @@ class SocketWire:
         It was reset.
         """
         return self.real.aborted
+
+
+class SecureWire(SocketWire):
+    """
+    The same with TLS in it.
+    """
+
+    def __init__(self, clock: HandReactor, peer: Any, contextFactory: Any) -> None:
+        super().__init__(clock, peer)
+        self._contextFactory = contextFactory
+
+    def make(self, *args: Any) -> Noting:
+        """
+        Make the transport.
+        """
+        connect = connectionsOf(self._contextFactory, Factory(), self._clock)
+        return SecureNoting(*args, connect=connect)
 
 
 def _send(sock: socket.socket, data: bytes) -> int:
