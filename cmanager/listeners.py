@@ -11,7 +11,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from twisted.application.service import IService
-from twisted.internet.interfaces import IAddress, IProtocol, IReactorCore, IReactorTime
+from twisted.internet.interfaces import (
+    IAddress,
+    IProtocol,
+    IProtocolNegotiationFactory,
+    IReactorCore,
+    IReactorTime,
+)
 from twisted.internet.protocol import Factory
 from twisted.plugin import IPlugin
 from zope.interface import implementer
@@ -34,6 +40,7 @@ if TYPE_CHECKING:
     from cmanager.router import Router
 
 
+@implementer(IProtocolNegotiationFactory)
 class WebFactory(Factory):
     """
     Makes the doors of one listener, and has what is behind them.
@@ -64,6 +71,7 @@ class WebFactory(Factory):
         tls = hub.tls.creator(None, alpn) if alpn else None
         if tls is not None:
             tls.serverConnectionForTLS(None)
+        self._offer = (XMPP_CLIENT, HTTP_1_1) if hasXMPP else (HTTP_1_1,)
         self._ways = Ways(
             xmpp=self._stream if hasXMPP else None,
             http=self._http,
@@ -88,6 +96,13 @@ class WebFactory(Factory):
         See L{Factory.buildProtocol}.
         """
         return Door(self, self._ways)
+
+    def acceptableProtocols(self) -> list[bytes]:
+        """
+        See L{IProtocolNegotiationFactory}: on endpoints that end TLS themselves.  Twisted's
+        refuse every client that asks where there is no answer.
+        """
+        return list(self._offer)
 
     def _stream(self, arrival: Arrival) -> TCPStream:
         return (TCPStream if arrival.records is None else TLSStream)(self, arrival)

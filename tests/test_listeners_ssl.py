@@ -13,8 +13,10 @@ from typing import Any
 from twisted.internet.address import IPv4Address
 from twisted.internet.interfaces import ISSLTransport
 
+from cmanager.door import HTTP_1_1
 from cmanager.listeners import AnyListener, HTTPListener
 from cmanager.tcp import TCPListener
+from cmanager.tls import XMPP_CLIENT
 from tests.bosh import post
 from tests.pollers import HandReactor
 from tests.suite import HEADER
@@ -32,6 +34,7 @@ class SSLTests(ListenerCase):
 
     makeWay: type[SSLWay] = SSLSocketWay
     listener: Any = HTTPListener()
+    alpn: bytes | None = None
 
     def setUp(self) -> None:
         super().setUp()
@@ -41,7 +44,16 @@ class SSLTests(ListenerCase):
         """
         Return what the connection is to be.
         """
-        return self.makeWay().wire(self.hand, address)
+        way = self.makeWay()
+        way.factory = self.made
+        return way.wire(self.hand, address)
+
+    def factory(self, **settings: Any) -> Any:
+        """
+        Start the listener, and return its factory.
+        """
+        self.made = super().factory(**settings)
+        return self.made
 
     def connect(self, *args: Any, **settings: Any) -> None:
         """
@@ -49,7 +61,7 @@ class SSLTests(ListenerCase):
         """
         super().connect(*args, **settings)
         self.client: TLSClient | None = None
-        self.client = self.secure()
+        self.client = self.secure(self.alpn)
 
     def receive(self, *parts: bytes) -> None:
         """
@@ -68,6 +80,21 @@ class SSLTests(ListenerCase):
         client.received = b""
         client.exchange(super().sent())
         return client.received
+
+    def test_alpn(self) -> None:
+        """
+        The application protocol can be agreed on.
+        """
+        for self.listener, alpn in (
+            (HTTPListener(), HTTP_1_1),
+            (AnyListener(), HTTP_1_1),
+            (AnyListener(), XMPP_CLIENT),
+        ):
+            self.alpn = alpn
+            self.connect()
+            assert self.client is not None
+            self.assertEqual(self.client.connection.get_alpn_proto_negotiated(), alpn)
+            self.lose()
 
     def test_xmpp(self) -> None:
         """

@@ -15,6 +15,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from twisted.internet.protocol import Factory
 from twisted.internet.ssl import PrivateCertificate
 
 from cmanager.arrival import Arrival
@@ -229,6 +230,7 @@ class SSLWay(TCPWay):
     One over TCP whose transport has TLS in it: Twisted's.
 
     @ivar contextFactory: As endpoints make it.
+    @ivar factory: What the endpoint listens for.
     """
 
     isEncrypted = True
@@ -238,12 +240,13 @@ class SSLWay(TCPWay):
         identity = authority().issue("a.example")
         pem = identity.certificatePEM + identity.keyPEM
         self.contextFactory: Any = PrivateCertificate.loadPEM(pem).options()
+        self.factory = Factory()
 
     def wire(self, clock: HandReactor, peer: Any) -> Any:
         """
         Return what its connection is to be.
         """
-        return StockWire(clock, peer, self.contextFactory)
+        return StockWire(clock, peer, self.contextFactory, self.factory)
 
     def ports(self, reactor: Any) -> Any:
         """
@@ -281,7 +284,7 @@ class SSLSocketWay(SSLWay):
         """
         Return what its connection is to be.
         """
-        return SecureWire(clock, peer, self.contextFactory)
+        return SecureWire(clock, peer, self.contextFactory, self.factory)
 
     def ports(self, reactor: Any) -> Any:
         """

@@ -93,18 +93,18 @@ class StockWire(Transport):
     The same with Twisted's own TLS in between.
     """
 
-    def __init__(self, clock: HandReactor, peer: Any, contextFactory: Any) -> None:
+    def __init__(
+        self, clock: HandReactor, peer: Any, contextFactory: Any, factory: Factory
+    ) -> None:
         super().__init__(peer)
         self._clock = clock
-        self._contextFactory = contextFactory
+        self._tls = TLSMemoryBIOFactory(contextFactory, False, factory, clock)
 
     def connect(self, protocol: Any) -> None:
         """
         Connect C{protocol} to it.
         """
-        inner = Factory.forProtocol(lambda: protocol)
-        factory = TLSMemoryBIOFactory(self._contextFactory, False, inner, self._clock)
-        super().connect(factory.buildProtocol(self.getPeer()))
+        super().connect(self._tls.protocol(self._tls, protocol))
 
     def setTcpNoDelay(self, enabled: bool) -> None:
         """
@@ -304,16 +304,17 @@ class SecureWire(SocketWire):
     The same with TLS in it.
     """
 
-    def __init__(self, clock: HandReactor, peer: Any, contextFactory: Any) -> None:
+    def __init__(
+        self, clock: HandReactor, peer: Any, contextFactory: Any, factory: Factory
+    ) -> None:
         super().__init__(clock, peer)
-        self._contextFactory = contextFactory
+        self._connect = connectionsOf(contextFactory, factory, clock)
 
     def make(self, *args: Any) -> Noting:
         """
         Make the transport.
         """
-        connect = connectionsOf(self._contextFactory, Factory(), self._clock)
-        return SecureNoting(*args, connect=connect)
+        return SecureNoting(*args, connect=self._connect)
 
 
 def _send(sock: socket.socket, data: bytes) -> int:
