@@ -24,11 +24,12 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, gatherResults, succeed
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP4ServerEndpoint
-from twisted.internet.interfaces import IAddress, IListeningPort
+from twisted.internet.interfaces import IAddress, IListeningPort, IPushProducer
 from twisted.internet.protocol import Factory, ProcessProtocol, Protocol
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
 from tests.acts.actor import HERE, PATIENCE_SECONDS, Actor, ActorError, Role
 from tests.certificates import Authority, authority
@@ -121,16 +122,22 @@ def loopback() -> str:
     return next(_addresses)
 
 
+@implementer(IPushProducer)
 class Half(Protocol):
     """
-    One end of one relayed connection.
+    One end of one relayed connection: of the other end it is the producer.
+
+    @ivar carried: How many bytes have come in.
+    @ivar ended: Fires when it is gone.
     """
 
     other: Half | None = None
 
     def __init__(self, count: Callable[[int], None]) -> None:
         self.count = count
+        self.carried = 0
         self.early: list[bytes] = []
+        self.ended: Deferred[None] = Deferred()
 
     def join(self, other: Half) -> None:
         """
@@ -138,28 +145,56 @@ class Half(Protocol):
         """
         self.other = other
         assert other.transport is not None
-        self.transport.registerProducer(other.transport, True)
+        other.transport.registerProducer(self, True)
         for data in self.early:
             other.transport.write(data)
         if not self.connected:
-            other.transport.loseConnection()
+            other.end()
 
     def dataReceived(self, data: bytes) -> None:
         """
         See L{Protocol}.
         """
         self.count(len(data))
+        self.carried += len(data)
         if self.other is None:
             self.early.append(data)
-        else:
+        elif self.other.connected:
             self.other.transport.write(data)
 
     def connectionLost(self, reason: Failure | None = None) -> None:
         """
         See L{Protocol}.
         """
+        self.connected = 0  # Twisted leaves it as it was
         if self.other is not None and self.other.connected:
-            self.other.transport.loseConnection()
+            self.other.end()
+        self.ended.callback(None)
+
+    def end(self) -> None:
+        """
+        Say that nothing more comes, and wait until that is heard.
+        """
+        self.transport.unregisterProducer()
+        self.transport.resumeProducing()
+        self.transport.loseWriteConnection()
+
+    def pauseProducing(self) -> None:
+        """
+        See L{IPushProducer}.
+        """
+        self.transport.pauseProducing()
+
+    def resumeProducing(self) -> None:
+        """
+        See L{IPushProducer}.
+        """
+        self.transport.resumeProducing()
+
+    def stopProducing(self) -> None:
+        """
+        See L{IPushProducer}: L{connectionLost} does what there is to do.
+        """
 
 
 class Relay(Factory):
@@ -177,7 +212,7 @@ class Relay(Factory):
         self.reactor = reactor
         self.target = target
         self.accepted = self.up = self.down = 0
-        self.halves: list[Half] = []
+        self.pairs: list[tuple[Half, Half]] = []  # towards the program, and towards the server
         self.port: IListeningPort | None = None
         self.deaf = False
         self._halfOpen: list[Half] = []
@@ -205,7 +240,7 @@ class Relay(Factory):
         def joined(half: Any) -> None:
             near.join(half)
             half.join(near)
-            self.halves += [near, half]
+            self.pairs.append((near, half))
 
         host, port = self.target()
         connecting = TCP4ClientEndpoint(self.reactor, host, port).connect(far)
@@ -218,13 +253,19 @@ class Relay(Factory):
     def _countDown(self, size: int) -> None:
         self.down += size
 
-    def cut(self, number: int | None = None) -> None:
+    def _alive(self) -> list[tuple[Half, Half]]:
+        return [pair for pair in self.pairs if pair[0].connected and pair[1].connected]
+
+    def cut(self, number: int | None = None) -> Deferred[Any]:
         """
-        Break links without a word: the C{number} oldest, or all.
+        Break links without a word: the C{number} that have carried most to the server, or all.
+
+        @return: Fires when the server has read what had come through, and the end.
         """
-        alive = [half for half in self.halves if half.connected][::2]
-        for half in alive[:number]:
-            half.transport.abortConnection()
+        busiest = sorted(self._alive(), key=lambda pair: -pair[0].carried)[:number]
+        for near, _ in busiest:
+            near.transport.abortConnection()
+        return gatherResults([far.ended for _, far in busiest])
 
     def silence(self, number: int | None = None) -> None:
         """
@@ -232,11 +273,11 @@ class Relay(Factory):
         and leave them open: half-open links, as behind a firewall that has forgotten them.
         """
         self.deaf = number is None
-        alive = [half for half in self.halves if half.connected]
-        for half in alive if number is None else alive[: 2 * number]:
-            half.transport.unregisterProducer()
-            half.transport.pauseProducing()
-            self._halfOpen.append(half)
+        for pair in self._alive()[:number]:
+            for half in pair:
+                half.transport.unregisterProducer()
+                half.transport.pauseProducing()
+                self._halfOpen.append(half)
 
     def heal(self) -> None:
         """
@@ -253,7 +294,9 @@ class Relay(Factory):
         if self.port is not None:
             await self.port.stopListening()
         self.heal()
-        self.cut()
+        for pair in self.pairs:
+            for half in pair:
+                half.transport.abortConnection()
 
 
 class FrontProcess(ProcessProtocol):

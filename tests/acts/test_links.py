@@ -41,15 +41,14 @@ class LinkActs:
         romeo, juliet = await self.couple()
         # The server changes the link of a session when there is one more, and its order with it.
         self.stage.relay.deaf = True
-        self.stage.relay.cut(1)
-        await self.stage.front.until(r"is lost")
+        await gatherResults([self.stage.relay.cut(1), self.stage.front.until(r"is lost")])
         for actor, other in ((romeo, JULIET), (juliet, ROMEO)):
             actor.order("burst", to=other, count=MESSAGES)
         for actor in (romeo, juliet):
             got = await gatherResults([actor.expect("message") for _ in range(MESSAGES)])
             self.assertEqual([event["body"] for event in got], [str(n) for n in range(MESSAGES)])
         self.stage.relay.heal()
-        await self.stage.front.until(LINK_READY, times=3)
+        await self.stage.front.until(LINK_READY, times=self.stage.links + 1)
         for actor in (romeo, juliet):
             self.assertEqual(actor.take("closed"), [])
 
@@ -77,7 +76,7 @@ class LinkActs:
         await self.stage.backend.halt()
         await romeo.expect("closed")
         await self.stage.backend.start()
-        await self.stage.front.until(LINK_READY, times=4)
+        await self.stage.front.until(LINK_READY, times=2 * self.stage.links)
         self.stage.connect(romeo, ROMEO)
         await romeo.expect("online", jid=ROMEO)
 
