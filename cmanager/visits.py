@@ -99,7 +99,6 @@ class Visits:
     connections of a client.
 
     @param type_: The C{Content-Type} of answers.
-    @ivar isOver: They are.
     """
 
     __slots__ = (
@@ -114,7 +113,6 @@ class Visits:
         "_visited",
         "_wheel",
         "_window",
-        "isOver",
     )
 
     def __init__(  # noqa: PLR0917 - all of them, once
@@ -126,11 +124,11 @@ class Visits:
         type_: str,
         grace: float,
     ) -> None:
-        self.isOver = False
         self._reactor = reactor
         self._wheel = wheel
         self._window = window
-        self._visited = visited
+        # None once they are over: what is gone must not wait for the garbage collector.
+        self._visited: Visited | None = visited
         self._type = type_
         self._grace = grace
         self._call: IDelayedCall | None = None
@@ -139,12 +137,20 @@ class Visits:
         self._isEnding = False
         self._isPatient = True
 
+    @property
+    def isOver(self) -> bool:
+        """
+        They are.
+        """
+        return self._visited is None
+
     def request(self, exchange: Exchange, body: Body) -> None:
         """
         A request has come.
         """
         self._window.request(exchange, body, self._reactor.seconds())
-        self._visited.take()
+        if self._visited is not None:
+            self._visited.take()
         self._flush()
 
     def lost(self, exchange: Exchange) -> None:
@@ -187,8 +193,8 @@ class Visits:
 
         @param ahead: Answer what will be due in so many seconds, too.
         """
-        window = self._window
-        if self.isOver or (window.isLeaving and self._visited.isBehind):
+        window, visited = self._window, self._visited
+        if visited is None or (window.isLeaving and visited.isBehind):
             return  # what comes with the client's end comes before it
         attended = ahead if window.isAttended else 0.0
         for answer in window.flush(self._reactor.seconds() + attended):
@@ -202,7 +208,7 @@ class Visits:
         if window.ending is None:
             self._watch()
         elif not self._isAwaited(window.ending):
-            self._finish()
+            self._finish(visited)
         elif not self._isEnding:
             self.close()
 
@@ -269,13 +275,13 @@ class Visits:
         self._window.abandon()
         self.flushLater()
 
-    def _finish(self) -> None:
-        self.isOver = True
+    def _finish(self, visited: Visited) -> None:
+        self._visited = None
         self._stopTimer()
         if self._call is not None:
             self._call.cancel()
             self._call = None
-        self._visited.visitsOver()
+        visited.visitsOver()
 
     def _stopTimer(self) -> None:
         if self._timer is not None:

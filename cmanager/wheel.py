@@ -111,13 +111,22 @@ class Call(Timer):
 
     def __init__(self, wheel: Wheel, due: float, callback: Callable[[], object]) -> None:
         super().__init__(wheel, due)
-        self._callback = callback
+        self._callback: Callable[[], object] | None = callback
+
+    def cancel(self) -> None:
+        """
+        See L{Timer.cancel}.  Whoever is called has this, as a rule, and is not to be kept.
+        """
+        super().cancel()
+        self._callback = None
 
     def fire(self) -> None:
         """
         See L{Timer.fire}.
         """
-        self._callback()
+        callback, self._callback = self._callback, None
+        assert callback is not None, "it has neither gone off nor been cancelled"
+        callback()
 
 
 class Wheel:

@@ -7,6 +7,7 @@ Tests for L{cmanager.visits}.
 
 from __future__ import annotations
 
+import gc
 from typing import Any
 
 from twisted.internet.task import Clock
@@ -110,6 +111,8 @@ class VisitsCase(SynchronousTestCase):
         if isOver:
             self.assertEqual(self.clock.getDelayedCalls(), [])
             self.assertEqual(len(self.wheel), 0)
+            # Or both would wait for the garbage collector.
+            self.assertNotIn(self.visited, gc.get_referents(self.visits))
 
 
 class AnswerTests(VisitsCase):

@@ -7,7 +7,9 @@ One timer for all time-outs.
 
 from __future__ import annotations
 
+import gc
 import tracemalloc
+import weakref
 
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
@@ -161,6 +163,29 @@ class WheelTests(SynchronousTestCase):
         self.assertEqual(len(self.wheel), 1000)
         each = (tracemalloc.get_traced_memory()[0] - before) / 1000
         self.assertLess(each, 150)  # a Call and when it is due are 112
+
+    def test_free(self) -> None:
+        """
+        One that is over does not keep alive whom it would have called.
+        """
+
+        class Owner:
+            def __init__(self, wheel: Wheel, seconds: float) -> None:
+                self.timer = wheel.schedule(seconds, self.called)
+
+            def called(self) -> None:
+                """
+                It has gone off.
+                """
+
+        gc.disable()
+        self.addCleanup(gc.enable)
+        fired, cancelled = Owner(self.wheel, 1), Owner(self.wheel, 2)
+        known = [weakref.ref(owner) for owner in (fired, cancelled)]
+        self.advance(1)
+        cancelled.timer.cancel()
+        del fired, cancelled
+        self.assertEqual([owner() for owner in known], [None, None])
 
     def test_stoodStill(self) -> None:
         """
