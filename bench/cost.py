@@ -39,6 +39,10 @@ from bench.rounds import WARM_SHARE, Load, costs, measure, rounds
 from bench.subjects import Kind, Stand, Subject, Way
 
 SETTLE_SECONDS = 2.0
+RUSH = 100
+"""
+Connections at once, before memory is measured; see L{Stand.rush}.
+"""
 STARTED_AT_ONCE = 4
 WORKERS = (1, 2, 4)
 QUANTILES = {"median": 0.5, "p99": 0.99, "p99.9": 0.999}
@@ -88,6 +92,7 @@ class Streams:
 
         def crowd(stand: Stand) -> dict[str, Any]:
             idle = min(options.idle, stand.subject.mostSessions - options.sessions)
+            stand.rush(RUSH)
             stand.connect(options.sessions)
             stand.connect(idle // 10)
             time.sleep(SETTLE_SECONDS)

@@ -118,12 +118,14 @@ class Part:
     def memory(self) -> int:
         """
         Return the bytes of memory that it and those it has started have now; what they
-        share counts once.
+        share counts once.  Without what is a file's: the share in that depends on who else has
+        it mapped.
         """
         found = 0
         for pid in family(self.process.pid):
             text = Path(f"/proc/{pid}/smaps_rollup").read_text()
-            found += int(text.partition("\nPss:")[2].split()[0]) * 1024
+            for kind in ("Anon", "Shmem"):
+                found += int(text.partition(f"\nPss_{kind}:")[2].split()[0]) * 1024
         return found
 
     def seconds(self) -> float:

@@ -7,6 +7,7 @@ What L{bench.cost} measures, standing between clients and a far end that all hav
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import itertools
 import os
@@ -33,6 +34,7 @@ from bench.part import HOST, BenchError, Part, freePort
 START_SECONDS = 120.0
 CONNECT_SECONDS = 600.0
 CLOSE_SECONDS = 60.0
+RUSH_SECONDS = 1.0
 CLIENT_PROCESSES = 4
 """
 So many that at the highest pace each stanza is sent for itself, when it is due.
@@ -216,6 +218,16 @@ class Stand:
             self._expectLogins(False)
         self.sessions += count
         return answer
+
+    def rush(self, count: int) -> None:
+        """
+        Have so many connect at once that then go without a word: as after a restart, when
+        many have come before the first has logged in.
+        """
+        with contextlib.ExitStack() as stack:
+            for _ in range(count):
+                stack.enter_context(socket.create_connection((HOST, self._port), RUSH_SECONDS))
+            time.sleep(RUSH_SECONDS)
 
     def close(self) -> None:
         """

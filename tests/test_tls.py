@@ -226,6 +226,14 @@ class ProtocolTests(StoreCase):
         self.assertIsNotNone(client.failure)
         self.assertTrue(self.handshake(store, TLSClient()).established)
 
+    def test_buffers(self) -> None:
+        """
+        An idle connection has none: OpenSSL would keep half as much again.
+        """
+        self.issue("a.example").write(self.directory, "a")
+        modes = self.store().contextFor(None).set_mode(0)
+        self.assertTrue(modes & SSL.MODE_RELEASE_BUFFERS)
+
     def test_tickets(self) -> None:
         """
         A session is resumed by its ticket.
