@@ -51,10 +51,11 @@ class SecureTransport(SocketTransport):
 
     It has no half: as with Twisted's own, what the peer ends is over for us too, behind
     what has been written, and our end of writing is that of reading.  Unlike those it does
-    not wait for the peer's word once it has said its own: nothing would bound that.
+    not wait for the peer's word once it has said its own: nothing would bound that.  Where
+    sending has failed it reads no more.
 
-    A handshake that does not end is the protocol's to cut off, and what is written before
-    it has ended waits.
+    What is written before the handshake waits for it; one that does not come to its end is
+    the protocol's to cut off.
 
     @param connect: Makes the connection.
     """
@@ -236,7 +237,7 @@ class SecureTransport(SocketTransport):
         if records is None or self.isWriteClosed or not self._isAllWritten or records.close():
             super()._close()
         else:
-            # It waits for room to say so.
+            # It waits for room to say so, and nothing can follow that.
             self._isWriteClosing = True
             self.release()
             self.ask()
