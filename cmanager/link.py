@@ -215,15 +215,15 @@ class Link(LinkStream):
         self._funnel.write(b" ")
 
     def _listen(self) -> None:
-        left = self._heard + self._settings.deadAfter - self._clock.seconds()
+        left = self.heard + self._settings.deadAfter - self._clock.seconds()
         # If it was this process that stood still, what came meanwhile has yet to be read.
         if left > 0:
             self._timers["silence"] = self._clock.callLater(left, self._listen)
         else:
-            self._timers["silence"] = self._clock.callLater(0, self._despair, self._heard)
+            self._timers["silence"] = self._clock.callLater(0, self._despair, self.heard)
 
     def _despair(self, heard: float) -> None:
-        if self._heard == heard:
+        if self.heard == heard:
             self.lose(diagnosis.silent(self._settings.deadAfter))
         else:
             self._listen()

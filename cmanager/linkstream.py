@@ -128,6 +128,8 @@ class LinkStream(Protocol, ABC):
     @ivar isReady: See L{ILink <cmanager.interfaces.ILink>}.
     @ivar wasReady: It is, or has been.
     @ivar name: See there.
+    @ivar heard: When anything came in last, on the clock.
+    @ivar readySince: On the same.
     @ivar lostStanzas: When it is lost: how many are not known to have been sent.
     """
 
@@ -167,7 +169,7 @@ class LinkStream(Protocol, ABC):
         self._streamID: str | None = None
         self._isConnected = False
         self._waiting: list[Deferred[None]] = []
-        self._heard = 0.0
+        self.heard = self.readySince = 0.0
         self._timers: dict[str, Any] = {}  # IDelayedCall by purpose
         self._inputs: dict[type, Callable[[Any], None]] = {
             StreamOpened: self._streamOpened,
@@ -300,7 +302,7 @@ class LinkStream(Protocol, ABC):
         if self.step is _LOST:
             # A transport with TLS gives what it has in pieces, and all of them.
             return
-        self._heard = self._clock.seconds()
+        self.heard = self._clock.seconds()
         reader = self._reader
         try:
             events = reader.feed(data)
@@ -383,6 +385,7 @@ class LinkStream(Protocol, ABC):
         if self.step is Step.HANDSHAKE:
             self.step = Step.READY
             self.isReady = self.wasReady = True
+            self.readySince = self.heard
             self._funnel.goDirect()
             self._ready()
 

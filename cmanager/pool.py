@@ -241,12 +241,16 @@ class Pool(Service):
             # Of several addresses of a host another one was faster.
             return
         place.lost()
+        self.hub.answersLost(self)
         if error is not None and not link.wasReady:
             self.attemptFailed(error)
         elif link.wasReady:
             self._tellLoss(link, error)
-            self.hub.linkLost(link, error or LinkError("it was closed"))
-        self.hub.answersLost(self)
+            # A server that has lost them all ends the sessions.  It still had this one when that
+            # was heard of last.
+            isDoubtful = not any(k.isReady and k.readySince < link.heard for k in self.links)
+            reason = error or LinkError("it was closed")
+            self.hub.linkLost(link, reason, isDoubtful=isDoubtful)
 
     def configured(self, link: Link, configuration: Configuration) -> None:
         """

@@ -286,10 +286,12 @@ class Router(MultiService):
                 timer.cancel()
                 session.hostReady()
 
-    def linkLost(self, link: ILink, error: LinkError) -> None:
+    def linkLost(self, link: ILink, error: LinkError, *, isDoubtful: bool = False) -> None:
         """
         A link that was ready is gone.  Its sessions move to another of the same
         server, which still knows them (PROTOCOL section 13.5); or wait for one.
+
+        @param isDoubtful: See L{Session.relinked}.
         """
         pool = self._poolOf.pop(link, None)
         if pool is None:
@@ -300,7 +302,7 @@ class Router(MultiService):
         for session in self.table.pinned(link):
             target = pool.pick()
             if target is not None:
-                self._repin(session, target)
+                self._repin(session, target, isDoubtful=isDoubtful)
             else:
                 session.linkLost()
                 left.append(session)
@@ -308,16 +310,16 @@ class Router(MultiService):
 
     def answersLost(self, pool: IPool) -> None:
         """
-        A link is gone, which perhaps never was ready.  Who still logs in may have been
+        A link is gone, which perhaps never was ready.  Who waits for an answer may have been
         answered over it: a server uses all links from their first header on.
         """
         for link in pool.links:
             for session in self.table.pinned(link):
                 session.answerLost()
 
-    def _repin(self, session: Session, link: ILink) -> None:
+    def _repin(self, session: Session, link: ILink, *, isDoubtful: bool = False) -> None:
         self.metrics.increment("sessions_repinned")
-        session.relinked(link)
+        session.relinked(link, isDoubtful=isDoubtful)
         if link in self._full:
             session.hold(FULL)
         else:

@@ -265,24 +265,31 @@ class Session(Pinned):
             reason = f"the server refused to create the session: {condition}"
             self.end(StreamError("remote-connection-failed", reason=reason))
 
-    def relinked(self, link: ILink) -> None:
+    def relinked(self, link: ILink, *, isDoubtful: bool = False) -> None:
         """
         The link was lost; C{link}, to the same server, takes its place.
+
+        @param isDoubtful: The server may have had no link of ours in between, and have ended
+            the session (PROTOCOL section 13.6).
         """
-        wasHeld = self.link is None
+        if self.state is State.BOUND and (isDoubtful or self.link is None):
+            # Ask first.
+            self.hold(LINK)
         self.hub.table.pin(self, link)
         link.adopt(self)
-        if self.state is State.BOUND and (wasHeld or self._holds & LINK):
-            # The server may have ended it meanwhile (PROTOCOL section 13.6): ask first.
-            self.hold(LINK)
-            self.audit()
+        self.answerLost()
 
     def answerLost(self) -> None:
         """
-        A link was lost, this one's or another of the same server, which answers over any.
+        A link was lost, this one's or another of the same server, which answers over any: what
+        has been asked must be asked again.
         """
-        if self._prelude is not None and self.state not in ENDED:
+        if self.state in ENDED:
+            return
+        if self._prelude is not None:
             self._prelude.answerLost()
+        elif self._holds & LINK:
+            self.audit()
 
     def linkLost(self) -> None:
         """

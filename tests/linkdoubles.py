@@ -72,12 +72,14 @@ class Hub:
     metrics: Metrics = field(factory=Metrics)
     told: list[tuple[object, ...]] = field(factory=list)
     broken: bool = False
+    isDoubtful: bool | None = None
     turn: Turn = field(factory=lambda: Turn(Clock()))
 
     def linkReady(self, link: Link) -> None:
         self.told.append(("linkReady", link))
 
-    def linkLost(self, link: Link, error: LinkError) -> None:
+    def linkLost(self, link: Link, error: LinkError, *, isDoubtful: bool) -> None:
+        self.isDoubtful = isDoubtful
         self.told.append(("linkLost", link, error))
 
     def answersLost(self, pool: object) -> None:

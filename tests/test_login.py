@@ -201,7 +201,7 @@ class LoginTests(SynchronousTestCase):
         aborted = "C> <abort xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>"
         for script in (LOGIN, LOGIN + aborted):
             play = Play(links=2)(SETUP + script)
-            play(f"! relinked 2\nS2: adopt\n! answerLost\nS2: close\n{LOST}")
+            play(f"! relinked 2\nS2: adopt\nS2: close\n{LOST}")
             play(f"S> {SUCCESS}\n! answerLost\n= closing")
             Play()(SETUP + script)(f"! answerLost\nS: close\n{LOST}")
 
@@ -218,8 +218,8 @@ class LoginTests(SynchronousTestCase):
             Play()(SETUP + script)("! answerLost\n= negotiating")
         play = Play(links=3)(SETUP + LOGGED_IN)
         play("! relinked 2\nS2: adopt\n! answerLost\n= awaiting-restart")
-        play(RESTARTED + f"! answerLost\nC> {BIND}\nS2< <iq …")
-        play(f"! relinked 3\nS3: adopt\n= binding\nS> {BOUND}\nC< {BOUND}\n! answerLost\n= bound")
+        play(RESTARTED + f"! relinked 3\nS3: adopt\n! answerLost\nC> {BIND}\nS3< <iq …")
+        play(f"= binding\nS> {BOUND}\nC< {BOUND}\n! answerLost\n= bound")
 
     def test_linkLostMeanwhile(self) -> None:
         """
@@ -324,7 +324,7 @@ class LegacyTests(SynchronousTestCase):
         A login whose link is lost ends the stream: the client may have been let in.
         """
         play = Play(links=2)(SETUP + f"C> {self.IQ}\nS: create\nS< …")
-        play(f"! relinked 2\nS2: adopt\n! answerLost\nS2: close\n{LOST}")
+        play(f"! relinked 2\nS2: adopt\nS2: close\n{LOST}")
 
     def test_register(self) -> None:
         """

@@ -169,6 +169,20 @@ class LinkTests(SynchronousTestCase):
         play = Play(links=2)(TO_BOUND)
         play('! linkLost\nC: pause\n! relinked 2\nS2: adopt\nS2< <iq type="get" id="cm-…')
 
+    def test_doubtful(self) -> None:
+        """
+        Nor is it read where the server may have ended it meanwhile, until that has answered;
+        while it has yet to log in, its next step will tell.
+        """
+        play = Play(links=2)(TO_BOUND)
+        play.session.relinked(play.pool.links[1], isDoubtful=True)
+        self.assertEqual(play.conversation[-3:-1], ["C: pause", "S2: adopt"])
+        self.assertIn('<ping xmlns="urn:xmpp:ping"/>', play.conversation[-1])
+        early = inSituation("awaiting-restart")
+        early.pool.links[0].sessions.clear()
+        early.session.relinked(early.pool.links[0], isDoubtful=True)
+        self.assertFalse(early.stream.isPaused)
+
     def test_shutdownWithoutLink(self) -> None:
         """
         A session without a link ends without one.
@@ -288,6 +302,15 @@ class AuditTests(SynchronousTestCase):
         play.session.relinked(play.pool.links[0])
         self.assertIn('<ping xmlns="urn:xmpp:ping"/>', play.conversation[-1])
         self.assertTrue(play.stream.isPaused)
+
+    def test_answerLost(self) -> None:
+        """
+        So it is where another link is lost, for the answer may have been in that.
+        """
+        play = Play(links=2)(TO_BOUND + "! answerLost\n! linkLost\nC: pause")
+        asked = '! relinked 2\nS2: adopt\nS2< <iq type="get" id="cm-…\n'
+        play(asked + '! answerLost\nS2< <iq type="get" id="cm-…')
+        play(f'S> <iq type="result" id="{play.session._auditID}"/>\nC: resume\n! answerLost')
 
 
 class HoldingTests(SynchronousTestCase):

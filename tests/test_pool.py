@@ -154,14 +154,36 @@ class EventTests(PoolTestCase):
         """
         one, other = self.started()
         one.transport.lost(ConnectionLost())
-        (name, link, reason), also = self.hub.told
+        first, (name, link, reason) = self.hub.told
+        self.assertEqual(first, ("answersLost", self.pool))
         self.assertEqual((name, link), ("linkLost", one))
-        self.assertEqual(also, ("answersLost", self.pool))
         self.assertIn("the connection broke", str(reason))
         self.assertEqual(self.pool.links, [other])
         self.assertEqual(self.hub.metrics.value("links_lost"), 1)
         self.clock.advance(1)
         self.assertEqual(len(self.pool.links), 2)
+
+    def test_doubtful(self) -> None:
+        """
+        The server may have been without a link where none that is left had been ready when the
+        lost one was heard of last.
+        """
+        for isYoung, isHeard, isDoubtful in (
+            (False, False, True),
+            (False, True, False),
+            (True, True, True),
+        ):
+            self.setUp()
+            one, other = self.started()
+            if isYoung:
+                other.transport.lost(ConnectionLost())
+            self.clock.advance(1)
+            if isHeard:
+                one.dataReceived(b" ")
+            if isYoung:
+                accept(self.clock, self.pool.links[1])
+            one.transport.lost(ConnectionLost())
+            self.assertIs(self.hub.isDoubtful, isDoubtful)
 
     def test_neverReady(self) -> None:
         """
@@ -397,7 +419,7 @@ class StopTests(PoolTestCase):
         self.assertEqual(self.pool.links, [])
         self.assertEqual(self.clock.getDelayedCalls(), [])
         self.assertEqual(self.lines(LogLevel.error), [])
-        self.assertEqual(self.hub.names(), ["linkLost", "answersLost"] * 2)
+        self.assertEqual(self.hub.names(), ["answersLost", "linkLost"] * 2)
 
     def test_impatience(self) -> None:
         """

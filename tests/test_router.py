@@ -442,6 +442,17 @@ class LinkTests(RouterTestCase):
         self.assertIs(waiting.state, State.CLOSING)
         self.assertEqual((bound.state, other.state), (State.BOUND, State.NEGOTIATING))
 
+    def test_doubtful(self) -> None:
+        """
+        Where the server may have ended them they ask first.
+        """
+        session = self.bound()
+        self.pool.links[0].isReady = False
+        self.router.linkLost(self.pool.links[0], LOST, isDoubtful=True)
+        self.assertEqual(self.log[:2], ["C: pause", "S2: adopt"])
+        self.assertIn("urn:xmpp:ping", self.log[2])
+        self.assertTrue(session.stream.isPaused)  # type: ignore[attr-defined]  # a double
+
     def test_notToAnotherServer(self) -> None:
         """
         They do not move to a server that does not know them.
