@@ -183,6 +183,8 @@ class Session(Pinned):
                 self.giveBack(stanza)
         self.unpin(isKnown=False)
         self.hub.sessionClosed(self)
+        # It knows us, and is not to wait for the garbage collector.
+        self._prelude = None
 
     # Inputs from the router.
 

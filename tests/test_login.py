@@ -68,15 +68,17 @@ class LoginTests(SynchronousTestCase):
 
     def test_free(self) -> None:
         """
-        Of a login that is over nothing waits for the garbage collector.
+        Of a login that is over, or given up, nothing waits for the garbage collector.
         """
         gc.collect()
         gc.disable()
         self.addCleanup(gc.enable)
-        play = Play()(TO_BOUND)
+        bound, lost = Play()(TO_BOUND), Play()(SETUP + LOGIN)
+        lost.stream.lose()
         left = [made for made in gc.get_objects() if isinstance(made, Prelude | Login)]
         self.assertEqual(left, [])
-        play("= bound")
+        bound("= bound")
+        lost("= closed")
 
     def test_plus(self) -> None:
         """
