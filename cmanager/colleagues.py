@@ -26,6 +26,7 @@ from cmanager.answering import Answering
 from cmanager.asking import Colleague
 from cmanager.httpbind import Desk
 from cmanager.inherited import Inherited
+from cmanager.listening import Listening
 
 if TYPE_CHECKING:
     from cmanager.crew import Crew
@@ -78,7 +79,9 @@ class Colleagues(Service):
         super().startService()  # type: ignore[no-untyped-call]  # Twisted's
         factory = Factory.forProtocol(self._answering)
         factory.noisy = False
-        listening = Inherited(self._reactor, self._crew.listening).listen(factory)
+        # Not the reactor: that would change the mode of the file, and remove it in the end.
+        where = Listening(self._reactor, None, self._router.turn)
+        listening = Inherited(where, self._crew.listening).listen(factory)
         listening.addCallback(self._listens)
 
     def _listens(self, port: IListeningPort) -> None:
