@@ -18,6 +18,7 @@ from twisted.internet.protocol import Protocol
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
+from twisted.web.http import Request as TwistedRequest
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
@@ -646,6 +647,16 @@ class WhoTests(WebCase):
         self.connect(PROXY, address=PROXY, isSecureOutside=True)
         told = (b"X-Forwarded-For: 192.0.2.77", b"X-Forwarded-Proto: http")
         self.assertEqual(self.who(*told), ("192.0.2.77", False, False))
+
+    def test_twisted(self) -> None:
+        """
+        What Twisted's own requests and channels say of a connection is right.
+        """
+        for isSecure in (True, False):
+            self.connect(PROXY, isSecureOutside=isSecure)
+            self.who()
+            self.assertIs(self.channel.isSecure(), isSecure)
+            self.assertIs(TwistedRequest.isSecure(self.site.echo.requests[-1]), isSecure)
 
 
 class BoundTests(WebCase):
