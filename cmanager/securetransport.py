@@ -118,7 +118,7 @@ class SecureTransport(SocketTransport):
             self.pauseProducing()
         if IHandshakeListener.providedBy(self.protocol):
             self.protocol.handshakeCompleted()
-        self._goOnWriting()
+        self.doWrite()
 
     def _peerEnded(self) -> None:
         producer = self._producer
@@ -192,12 +192,6 @@ class SecureTransport(SocketTransport):
     def _wantsRoom(self) -> bool:
         return self._isShaken and super()._wantsRoom
 
-    def _goOnWriting(self) -> None:
-        if self._isShaken:
-            super()._goOnWriting()
-        else:
-            self._watch()
-
     @property
     def _isShaken(self) -> bool:
         return self._records is not None and self._records.established
@@ -208,12 +202,11 @@ class SecureTransport(SocketTransport):
         """
         End it where TLS has failed.  OpenSSL has told the peer.
         """
-        if records.error is None or self.isWriteClosed:
+        if records.error is None:
             return
         self._reason = self._reason or Failure(records.error)
         self.disconnecting = self.isWriteClosed = True
         self._buffer = b""
-        self.pauseProducing()
         self._closeIfAsked()
 
     def loseConnection(self) -> None:
@@ -246,9 +239,7 @@ class SecureTransport(SocketTransport):
         try:
             super()._lose(reason)
         finally:
-            records, self._records = self._records, None
-            if records is not None:
-                records.forget()
+            self._records = None
 
 
 def connectionsOf(contextFactory: Any, factory: IProtocolFactory, clock: IReactorTime) -> Connect:

@@ -304,9 +304,6 @@ class SocketTransport(Consumer):
         if self._needsRoom and self._isReading:
             self._needsRoom = False
             self.doRead()
-        self._goOnWriting()
-
-    def _goOnWriting(self) -> None:
         if self._buffer and self.socket is not None:
             self._flush(self.socket)
         if not self._buffer and not self.isWriteClosed:

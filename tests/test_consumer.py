@@ -240,6 +240,19 @@ class ProducerTests(TransportCase):
         self.transport.unregisterProducer()
         self.assertEqual(self.reactor.getDelayedCalls(), [])
 
+    def test_late(self) -> None:
+        """
+        One that comes when the connection is about to close is waited for.
+        """
+        self.transport.loseConnection()
+        self.transport.registerProducer(Producer(), True)
+        self.settle()
+        self.transport.write(b"last")
+        self.transport.unregisterProducer()
+        self.settle()
+        self.assertEqual(self.far.read(), b"last")
+        self.assertLost(ConnectionDone)
+
     def test_lost(self) -> None:
         """
         When the connection is lost, a producer is stopped, before the protocol hears of it;

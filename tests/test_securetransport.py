@@ -512,6 +512,24 @@ class SinkTests(SecureCase):
         self.assertEqual(self.transport.send(b"x"), 0)
         self.assertFalse(self.transport.holds)
 
+    def test_finishDamaged(self) -> None:
+        """
+        What is no record is the end then, too.
+        """
+        self.transport.finish()
+        self.raw.send(b"\x17\x03\x03\0\x20" + b"bad" * 1000)
+        self.settle()
+        self.assertLost(SSL.Error)
+
+    def test_notAgain(self) -> None:
+        """
+        Whoever does not offer again what was not taken breaks TLS, which is the end.
+        """
+        self.fill()
+        self.assertEqual(self.transport.send(b"something else"), 0)
+        self.settle()
+        self.assertLost(SSL.Error)
+
     def test_held(self) -> None:
         """
         Behind half a record there can be no word of ours.
@@ -715,7 +733,7 @@ class HandshakeTests(HandshakeCase):
             self.start()
             if isPaused:
                 self.transport.pauseProducing()
-            self.transport.write(b"bye")
+            self.transport.write(MANY)
             self.transport.loseConnection()
             self.settle()
             self.assertEqual(self.protocol.events, ["made"])
@@ -726,7 +744,7 @@ class HandshakeTests(HandshakeCase):
                 data += self.client.send(b"hello")
             self.send(data)
             self.exchange()
-            self.assertEqual((self.client.received, self.client.ended), (b"bye", True))
+            self.assertEqual((self.client.received, self.client.ended), (MANY, True))
             self.assertEqual(self.protocol.events, ["made", "shaken", "lost"])
             self.assertEqual(self.protocol.received, [])
             self.assertLost(ConnectionDone)
