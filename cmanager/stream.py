@@ -5,41 +5,38 @@
 One client's stream on a connection of its own: what is common to all ways in that
 have one.  Layer 4; knows no link, no server and nothing of what a stanza means.
 
-L{TCPStream <cmanager.tcp.TCPStream>} and L{WebSocketStream
-<cmanager.websocket.WebSocketStream>} add how elements are framed.
+What it writes, and its end, are in L{cmanager.outgoing}.  L{TCPStream
+<cmanager.tcp.TCPStream>} and L{WebSocketStream <cmanager.websocket.WebSocketStream>} add
+how elements are framed.
 """
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from twisted.internet.interfaces import IDelayedCall, ITCPTransport
-from twisted.internet.protocol import Protocol, connectionDone
-from twisted.logger import Logger
-from twisted.python.failure import Failure
+from twisted.internet.interfaces import ITCPTransport
 from zope.interface import implementer
 
-from cmanager.arrival import LOCAL_PEER, UNKNOWN, Arrival, Origin, factsOf
+from cmanager.arrival import UNKNOWN, Arrival, Origin, factsOf
 from cmanager.errors import StreamError
 from cmanager.intake import Intake, Pause
 from cmanager.interfaces import IClientStream
 from cmanager.limits import Refused, TokenBucket, peerAddress
-from cmanager.outbox import Outbox
+from cmanager.outgoing import Outgoing
 from cmanager.records import Records
 from cmanager.scanner import Closed, Event, Opened
 from cmanager.settings import StartTLS
-from cmanager.stanza import Stanza, StreamHeader
+from cmanager.stanza import Stanza
 from cmanager.vigil import Vigil
 
 if TYPE_CHECKING:
     from cmanager.clienttls import ClientTLS
-    from cmanager.session import Session
 
 
 @implementer(IClientStream)
-class ClientStream(Protocol, ABC):
+class ClientStream(Outgoing):
     """
     One client's stream.  See L{IClientStream}; what that leaves open is abstract here.
 
@@ -52,38 +49,31 @@ class ClientStream(Protocol, ABC):
     @ivar session: L{None} for a client that was refused, and after the end.
     """
 
-    log = Logger()
-    session: Session | None = None
-    transportName = "?"
-    peer = LOCAL_PEER
-    secure = False
-    _outbox: Outbox
-    _vigil: Vigil
-    _intake: Intake[Event | StreamError]
-    _records: Records | None = None
-    _deadline: IDelayedCall | None = None
-    _to: str | None = None  # of its first header
-    _greeting = b""  # what stands before the stream
-    _isCounted = False
-    _isDeaf = False  # what comes in is no longer looked at
-    _isClosing = False  # close() has been called
-    _isEnding = False  # the transport has been told to close
-    _isDelivering = True
-    _peerClosed = False
-    _headerSent = False
+    __slots__ = (
+        "_arrival",
+        "_greeting",
+        "_headerSent",
+        "_isSecureOutside",
+        "_keepalive",
+        "_limit",
+        "_to",
+        "requiresTLS",
+        "secure",
+    )
 
-    # Any: a transport offers more than one interface; which, is asked where it matters.
-    transport: Any
+    transportName = "?"
 
     def __init__(self, origin: Origin, arrival: Arrival | None = None) -> None:
-        self.origin = origin
+        super().__init__(origin)
         self.requiresTLS = origin.listener.starttls is StartTLS.REQUIRED
+        self.secure = False
         self._arrival = arrival or UNKNOWN
         self._isSecureOutside = self._arrival.isSecureOutside
-        self._settings = origin.hub.settings
         self._keepalive = self._settings.keepalive
         self._limit = self._settings.unauthenticatedStanzaBytes
-        self._seconds = origin.reactor.seconds
+        self._to: str | None = None  # of its first header
+        self._greeting = b""  # what stands before the stream
+        self._headerSent = False
 
     def connectionMade(self) -> None:
         """
@@ -262,72 +252,6 @@ class ClientStream(Protocol, ABC):
         if seconds > 0 and not self._isClosing:
             self._intake.pauseFor(Pause.DELAY, seconds)
 
-    # Writing
-
-    @abstractmethod
-    def open(self, header: StreamHeader, features: bytes = b"") -> None:
-        """
-        See L{IClientStream.open}.
-        """
-
-    def write(self, element: bytes) -> None:
-        """
-        See L{IClientStream.write}.
-        """
-        self._put(self._framed(element))
-
-    def _framed(self, element: bytes) -> bytes:
-        """
-        Return what goes over the wire for an element of a stream over TCP.
-        """
-        return element
-
-    def _put(self, data: bytes) -> None:
-        """
-        Send what need not be returned.  A client that provokes answers without reading
-        them is cut off at the bound of the queue.
-        """
-        if not self._isDelivering:
-            return
-        if not self._outbox.fits(len(data)):
-            self.log.info("client {peer} does not read its answers", peer=self.peer)
-            self.abort()
-            return
-        self._vigil.wroteAt = self._seconds()
-        self._outbox.put(data)
-
-    def deliver(self, stanza: Stanza) -> bool:
-        """
-        See L{IClientStream.deliver}.
-        """
-        if not self._isDelivering:
-            return False
-        data = self._framed(stanza.data)
-        outbox = self._outbox
-        if outbox.size and not outbox.fits(len(data)):
-            self._isDelivering = False
-            assert self.session is not None
-            self.session.overflowed(stanza)
-            return False
-        self._vigil.wroteAt = self._seconds()
-        outbox.put(data, stanza)
-        return True
-
-    def takeUndelivered(self) -> list[Stanza]:
-        """
-        See L{IClientStream.takeUndelivered}.  Nothing is delivered afterwards.
-
-        Where the kernel has taken half of a stanza, or of the TLS record that holds it,
-        that stanza is among them, and the stream ends there: a client that reads on
-        finds no error and no footer.
-        """
-        self._isDelivering = False
-        return self._outbox.take() if self.session is not None else []
-
-    def _writable(self) -> None:
-        self._outbox.writable()
-        self._endIfDone()
-
     # Time, see Vigil
 
     @property
@@ -349,102 +273,3 @@ class ClientStream(Protocol, ABC):
         """
         Send something that is nothing, where the stream is open and nothing waits.
         """
-
-    # The end
-
-    @abstractmethod
-    def close(self, element: bytes = b"", header: StreamHeader | None = None) -> None:
-        """
-        See L{IClientStream.close}.
-        """
-
-    def _close(self, data: bytes) -> None:
-        """
-        Send the last bytes.  Reading on for a while is also what lets the client see
-        the error: a socket that is closed with bytes unread is reset.
-        """
-        if self._isClosing or self.session is None:
-            return
-        self._isClosing = True
-        self._isDelivering = False
-        self._vigil.stop()
-        if self._isEnding:
-            return
-        if self._outbox.isCut:
-            self._outbox.finish()
-        else:
-            self._outbox.put(data)
-        self._setDeadline(self._graceOver)
-        self._lookForFooter(self._intake.release())
-
-    def _endIfDone(self) -> None:
-        if self._isClosing and self._peerClosed and self._outbox.isEmpty:
-            self._end()
-
-    def _graceOver(self) -> None:
-        """
-        The client has neither ended its stream nor perhaps taken all of ours.
-        """
-        self._peerClosed = self._isDeaf = True
-        if self._outbox.isEmpty:
-            self._end()
-        else:
-            self._setDeadline(self.abort)
-
-    def _end(self) -> None:
-        if self._isEnding:
-            return
-        self._isEnding = True
-        self._stop()
-        if self._records is not None:
-            self._records.close()
-            self._outbox.flush()
-        self._outbox.release()
-        self._setDeadline(self._abortTransport)
-        self.transport.loseConnection()
-
-    def abort(self) -> None:
-        """
-        See L{IClientStream.abort}.
-        """
-        if self.session is None:
-            return
-        if not self._isEnding:
-            self._isEnding = True
-            self._stop()
-            self._outbox.release()
-        self._abortTransport()
-
-    def _abortTransport(self) -> None:
-        self._setDeadline(None)
-        getattr(self.transport, "abortConnection", self.transport.loseConnection)()
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """
-        The last thing that happens.
-        """
-        self._isEnding = self._isClosing = True
-        self._isDelivering = False
-        if self._isCounted:
-            self._isCounted = False
-            self.origin.hub.limits.released(self.peer)
-        if self.session is not None:
-            self._stop()
-            self._setDeadline(None)
-            self.session.transportLost(reason)
-            self.session = self._records = None
-            self._outbox.forget()
-
-    def _stop(self) -> None:
-        self._vigil.stop()
-        self._intake.stop()
-
-    def _setDeadline(self, function: Callable[[], object] | None) -> None:
-        """
-        Call C{function}, and none of before, unless the transport goes in time.
-        """
-        if self._deadline is not None and self._deadline.active():
-            self._deadline.cancel()
-        self._deadline = None
-        if function is not None:
-            self._deadline = self.origin.reactor.callLater(self._settings.closeTimeout, function)

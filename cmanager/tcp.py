@@ -44,6 +44,7 @@ from cmanager.stream import ClientStream
 from cmanager.tls import XMPP_CLIENT
 
 if TYPE_CHECKING:
+    from cmanager.arrival import Origin
     from cmanager.crew import Crew
     from cmanager.router import Router
 
@@ -53,8 +54,13 @@ class TCPStream(ClientStream):
     One client's stream over TCP (RFC 6120), in TLS or on the way there.
     """
 
+    __slots__ = ("_scanner",)
+
     transportName = "tcp"
-    _scanner: Scanner | None = None
+
+    def __init__(self, origin: Origin, arrival: Arrival | None = None) -> None:
+        super().__init__(origin, arrival)
+        self._scanner: Scanner | None = None
 
     def _farewell(self, error: StreamError) -> bytes:
         header = StreamHeader(id="refused", from_=None).encode()
@@ -148,6 +154,8 @@ class TLSStream(TCPStream):
     """
     The same with TLS from the first byte (XEP-0368).
     """
+
+    __slots__ = ()
 
     transportName = "tls"
 

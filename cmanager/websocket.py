@@ -55,14 +55,25 @@ class WebSocketStream(ClientStream):
     @param request: Not refused (L{refusalFor}) if it is to become a stream.
     """
 
+    __slots__ = (
+        "_code",
+        "_frames",
+        "_hasEnded",
+        "_isAnyPage",
+        "_isElsewhere",
+        "_isHungUp",
+        "_messages",
+        "_refusal",
+    )
+
     transportName = "websocket"
-    _isElsewhere = False  # the client has been sent to another server
-    _hasEnded = False  # the client has ended its stream, or can say nothing any more
-    _isHungUp = False  # we have closed the WebSocket
-    _code = NORMAL  # and that is why
 
     def __init__(self, origin: Origin, arrival: Arrival | None, request: UpgradeRequest) -> None:
         super().__init__(origin, arrival)
+        self._isElsewhere = False  # the client has been sent to another server
+        self._hasEnded = False  # the client has ended its stream, or can say nothing any more
+        self._isHungUp = False  # we have closed the WebSocket
+        self._code = NORMAL  # and that is why
         self._refusal = refusalFor(request, origin.listener.origins)
         if self._refusal is None:
             self._greeting = accepted(request)

@@ -46,6 +46,13 @@ class ConnectTests(suite.ConnectTests):
         self.hub.tls = CertificateStore(TLSSettings(certificates="/nowhere"), Clock())
         self.assertFalse(self.stream.canStartTLS)
 
+    def test_slots(self) -> None:
+        """
+        Nothing that a stream has is in a dict.
+        """
+        self.lose()
+        self.assertEqual(vars(self.stream), {})
+
 
 class ReadTests(suite.ReadTests):
     """
@@ -54,40 +61,6 @@ class ReadTests(suite.ReadTests):
 
 
 class PauseTests(suite.PauseTests):
-    """
-    Over TCP.
-    """
-
-
-class WriteTests(suite.WriteTests):
-    """
-    Over TCP.
-    """
-
-
-class CloseTests(suite.CloseTests):
-    """
-    Over TCP.
-    """
-
-    def test_failedFooter(self) -> None:
-        """
-        Behind broken XML there is no footer.
-        """
-        self.session.reactions["failed"] = lambda: self.stream.close()
-        self.receive(HEADER + b"<!--", FOOTER)
-        self.assertFalse(self.transport.disconnecting)
-
-    def test_startTLS(self) -> None:
-        """
-        A closing stream starts no TLS.
-        """
-        self.stream.close()
-        self.stream.startTLS(PROCEED)
-        self.assertEqual(self.sent(), FOOTER)
-
-
-class StuckTests(suite.StuckTests):
     """
     Over TCP.
     """
@@ -140,30 +113,6 @@ class TLSReadTests(suite.ReadTests):
 
 
 class TLSPauseTests(suite.PauseTests):
-    """
-    In TLS.
-    """
-
-    makeWay = TLSWay
-
-
-class TLSWriteTests(suite.WriteTests):
-    """
-    In TLS.
-    """
-
-    makeWay = TLSWay
-
-
-class TLSCloseTests(suite.CloseTests):
-    """
-    In TLS.
-    """
-
-    makeWay = TLSWay
-
-
-class TLSStuckTests(suite.StuckTests):
     """
     In TLS.
     """

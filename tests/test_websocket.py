@@ -53,6 +53,13 @@ class ConnectTests(suite.ConnectTests):
 
     makeWay = WebSocketWay
 
+    def test_slots(self) -> None:
+        """
+        Nothing that a stream has is in a dict.
+        """
+        self.lose()
+        self.assertEqual(vars(self.stream), {})
+
 
 class ReadTests(suite.ReadTests):
     """
