@@ -19,6 +19,7 @@ from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import (
     IAddress,
     IListeningPort,
+    IProtocolNegotiationFactory,
     IReactorCore,
     IReactorTime,
     IStreamServerEndpoint,
@@ -160,6 +161,7 @@ class TLSStream(TCPStream):
     transportName = "tls"
 
 
+@implementer(IProtocolNegotiationFactory)
 class TCPFactory(Factory):
     """
     Makes the streams of one listener, behind a L{Door} where proxies tell of clients.
@@ -185,6 +187,13 @@ class TCPFactory(Factory):
         if self.listener.proxyProtocol:
             return Door(self, self._ways)
         return self._stream(UNKNOWN)
+
+    def acceptableProtocols(self) -> list[bytes]:
+        """
+        See L{IProtocolNegotiationFactory}: on endpoints that end TLS themselves.  Twisted's
+        refuse every client that asks where there is no answer.
+        """
+        return [XMPP_CLIENT]
 
     def _stream(self, arrival: Arrival) -> TCPStream:
         if not self.isDirect:

@@ -85,6 +85,7 @@ class SSLTests(ListenerCase):
         The application protocol can be agreed on.
         """
         for self.listener, alpn in (
+            (TCPListener(), XMPP_CLIENT),
             (HTTPListener(), HTTP_1_1),
             (AnyListener(), HTTP_1_1),
             (AnyListener(), XMPP_CLIENT),

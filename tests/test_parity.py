@@ -188,7 +188,7 @@ class ExistenceTests(SynchronousTestCase):
         """
         self.assertTrue(exists("tests.test_parity.ExistenceTests.test_found"))
         self.assertTrue(exists("tests.acts.test_clients.SlixmppTests.test_messages"))
-        self.assertTrue(exists("tests.test_stream.CloseTests.test_grace"))
+        self.assertTrue(exists("tests.test_outgoing.CloseTests.test_grace"))
 
     def test_missing(self) -> None:
         """

@@ -48,10 +48,9 @@ class StockStage(SSLStage):
 
 class SSLTests(TogetherActs, ActCase):
     """
-    Over our transports.  aioxmpp asks for an application protocol, which there is not.
+    Over our transports.
     """
 
-    programs = ("slix", "wok")
     stageType = SSLStage
     settings: ClassVar[dict[str, str]] = {"workers": "1"}
 
