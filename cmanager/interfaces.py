@@ -217,6 +217,17 @@ class ISessionHub(Interface):
         configuration, or C{session.hostUnavailable()} after the configured wait.
         """
 
+    def awaitAnswer(session: Session) -> None:
+        """
+        Call C{session.serverLost()} unless L{answered} is called in time.  No effect where
+        that is so already.
+        """
+
+    def answered(session: Session) -> None:
+        """
+        The server still has the session.
+        """
+
     def loginFailed(session: Session) -> float:
         """
         Count a failed login of that client's address.

@@ -221,6 +221,18 @@ class Router(MultiService):
         self._waiting.get(host, {}).pop(session, None)
         session.hostUnavailable()
 
+    def awaitAnswer(self, session: Session) -> None:
+        """
+        See L{ISessionHub}.
+        """
+        self._grace.ask(session)
+
+    def answered(self, session: Session) -> None:
+        """
+        See L{ISessionHub}.
+        """
+        self._grace.answered(session)
+
     def loginFailed(self, session: Session) -> float:
         """
         See L{ISessionHub}.
@@ -250,6 +262,7 @@ class Router(MultiService):
         See L{ISessionHub}.
         """
         self.table.remove(session)
+        self._grace.answered(session)
         if session.host is not None:
             timer = self._waiting.get(session.host, {}).pop(session, None)
             if timer is not None:

@@ -240,7 +240,7 @@ class Session(Pinned):
             return
         if self._auditID is not None and sent.attributes.get("id") == self._auditID:
             # An error is an answer, too.
-            self.release(LINK)
+            self._answered()
         elif sent.name == "message" or sent.attributes.get("type") in IQ_REQUESTS:
             self.refuse(sent, routeError(condition))
 
@@ -292,6 +292,15 @@ class Session(Pinned):
             self._prelude.answerLost()
         elif self._holds & LINK:
             self.audit()
+            self.hub.awaitAnswer(self)
+
+    def _answered(self) -> None:
+        """
+        The server still has it.
+        """
+        if self._holds & LINK:
+            self.hub.answered(self)
+            self.release(LINK)
 
     def linkLost(self) -> None:
         """
@@ -304,12 +313,12 @@ class Session(Pinned):
             # It could not be found out later whether the server still has it.
             self.serverLost()
 
-    def serverLost(self) -> None:
+    def serverLost(self, reason: str = "all links were lost") -> None:
         """
-        There was no link for too long.
+        There was no link for too long, or no answer.
         """
         text = "The connection to the server was lost."
-        self.end(StreamError("remote-connection-failed", text, reason="all links were lost"))
+        self.end(StreamError("remote-connection-failed", text, reason=reason))
 
     def shutdown(self) -> None:
         """
@@ -335,7 +344,7 @@ class Session(Pinned):
         """
         auditID = self._auditID
         if auditID is not None and stanza.name == "iq" and stanza.attributes.get("id") == auditID:
-            self.release(LINK)
+            self._answered()
             return
         if self.filters is not None:
             try:

@@ -267,6 +267,12 @@ class FakeHub:
     def awaitHost(self, session: Any, host: Host) -> None:
         self.calls.append("awaitHost")
 
+    def awaitAnswer(self, session: Any) -> None:
+        self.calls.append("awaitAnswer")
+
+    def answered(self, session: Any) -> None:
+        self.calls.append("answered")
+
     def loginFailed(self, session: Any) -> float:
         self.calls.append("loginFailed")
         return self.delay

@@ -12,7 +12,7 @@ from typing import Any
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from cmanager.grace import Grace
+from cmanager.grace import ANSWER_SECONDS, Grace
 from cmanager.wheel import Wheel
 from tests.doubles import FakePool
 
@@ -26,8 +26,9 @@ class Waiting:
         self.link: Any = None
         self.isLost = False
 
-    def serverLost(self) -> None:
+    def serverLost(self, reason: str = "") -> None:
         self.isLost = True
+        self.reason = reason
 
 
 class GraceTests(SynchronousTestCase):
@@ -112,3 +113,47 @@ class GraceTests(SynchronousTestCase):
         self.grace.hold(other, [two])
         self.advance(6)
         self.assertEqual((one.isLost, two.isLost), (True, False))
+
+    def test_unanswered(self) -> None:
+        """
+        Who has asked waits for so long, counted from the first time, and no longer.
+        """
+        session = Waiting()
+        session.link = object()
+        self.grace.ask(session)
+        self.advance(30)
+        self.grace.ask(session)
+        self.advance(int(ANSWER_SECONDS) - 31)
+        self.assertFalse(session.isLost)
+        self.advance(2)
+        self.assertTrue(session.isLost)
+        self.assertIn("does not say", session.reason)
+        self.assertEqual(len(self.wheel), 0)
+
+    def test_answered(self) -> None:
+        """
+        With the answer the wait is over, once; the next question is another.
+        """
+        session = Waiting()
+        session.link = object()
+        self.grace.ask(session)
+        self.advance(50)
+        for _ in range(2):
+            self.grace.answered(session)
+        self.assertEqual(len(self.wheel), 0)
+        self.grace.ask(session)
+        self.advance(50)
+        self.assertFalse(session.isLost)
+
+    def test_askedLost(self) -> None:
+        """
+        Who has lost its link meanwhile waits for another, as long as that takes, and asks anew.
+        """
+        session = Waiting()
+        self.grace.ask(session)
+        self.advance(int(ANSWER_SECONDS) + 2)
+        self.assertFalse(session.isLost)
+        session.link = object()
+        self.grace.ask(session)
+        self.advance(int(ANSWER_SECONDS) + 2)
+        self.assertTrue(session.isLost)

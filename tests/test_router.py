@@ -7,6 +7,7 @@ The router: domains, links, sessions, and the end.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from attrs import evolve
@@ -18,6 +19,7 @@ from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from cmanager.errors import LinkError, LocalError, StreamError
+from cmanager.grace import ANSWER_SECONDS
 from cmanager.interfaces import ISessionHub, IStanzaFilter
 from cmanager.linkevents import Configuration, TLSPolicy
 from cmanager.metrics import registry
@@ -452,6 +454,46 @@ class LinkTests(RouterTestCase):
         self.assertEqual(self.log[:2], ["C: pause", "S2: adopt"])
         self.assertIn("urn:xmpp:ping", self.log[2])
         self.assertTrue(session.stream.isPaused)  # type: ignore[attr-defined]  # a double
+
+    def doubted(self) -> Session:
+        """
+        Return a session that asks the server whether it is still there.
+        """
+        session = self.bound()
+        self.pool.links[0].isReady = False
+        self.router.linkLost(self.pool.links[0], LOST, isDoubtful=True)
+        return session
+
+    def test_unanswered(self) -> None:
+        """
+        For the answer it waits so long, and no longer.
+        """
+        session = self.doubted()
+        self.advance(int(ANSWER_SECONDS) - 1)
+        self.assertIs(session.state, State.BOUND)
+        self.advance(2)
+        self.assertIs(session.state, State.CLOSING)
+
+    def test_answered(self) -> None:
+        """
+        Who has it goes on.
+        """
+        session = self.doubted()
+        question = re.search(r'id="(cm-[^"]*)"', self.log[-1])
+        assert question is not None
+        session.routed(parsed(f"<iq type='result' id='{question[1]}'/>"))
+        self.assertEqual(self.log[-1], "C: resume")
+        self.advance(int(ANSWER_SECONDS) + 2)
+        self.assertIs(session.state, State.BOUND)
+
+    def test_left(self) -> None:
+        """
+        Who leaves before is not waited for.
+        """
+        session = self.doubted()
+        timers = len(self.router.wheel)
+        session.transportLost(None)
+        self.assertEqual(len(self.router.wheel), timers - 1)
 
     def test_notToAnotherServer(self) -> None:
         """
