@@ -103,6 +103,7 @@ _FRAGMENT_HEAD = (
 ) + b'">'
 _EARLY_HEAD = _FRAGMENT_HEAD.replace(NS_CLIENT.encode(), NS_LINK.encode())
 _EARLY = re.compile(rb"\s*(?:<(?:[ir]|\Z)|\Z)")  # <iq, <route; or nobody can tell yet
+_NAME = re.compile(rb"<[^\s<>]*\Z")
 _HEADER = re.compile(rb"<(?:\?xml|(?:[^\s<>/:]+:)?stream)[\s>]")
 
 
@@ -257,7 +258,12 @@ class LinkReader:
         """
         self.completed: list[LinkEvent] = []
         self._limit = limit
-        self._early: bytes | None = b""  # None: the header has begun
+        # Before the header: what may be its beginning (None: it has begun), who reads the
+        # rest, what that was, and how much.
+        self._early: bytes | None = b""
+        self._ahead: LinkReader | None = None
+        self._held: list[LinkEvent] = []
+        self._size = 0
         self._scanner = Scanner(
             2,
             limit,
@@ -275,7 +281,7 @@ class LinkReader:
         """
         Something has been begun and is not complete.
         """
-        return bool(self._early) or self._scanner.pending
+        return self._ahead is not None or bool(self._early) or self._scanner.pending
 
     def feed(self, data: bytes) -> list[LinkEvent]:
         """
@@ -286,7 +292,7 @@ class LinkReader:
         """
         self.completed = []
         if self._early is not None:
-            data = self._begun(self._early + data)
+            data = self._begun(data)
         try:
             parsed = self._scanner.feed(data)
         except StreamError:
@@ -304,17 +310,33 @@ class LinkReader:
         """
         Read what comes before the header; return what is left to be read.
         """
-        header = _HEADER.search(data)
-        isEarly = _EARLY.match(data) is not None
-        if isEarly and header is None and len(data) <= self._limit:
-            self._early = data
-            return b""
-        self._early = None
-        if isEarly and header is not None:
-            early, data = data[: header.start()], data[header.start() :]
-            events = LinkReader(self._limit).feed(_EARLY_HEAD + early + FOOTER)
-            self.completed = events[1:-1]
-        return data
+        assert self._early is not None, "the header has not begun"
+        self._size += len(data)
+        data = self._early + data
+        ahead = self._ahead
+        if ahead is None:
+            if not _EARLY.match(data):
+                self._early = None
+                return data
+            ahead = self._ahead = LinkReader(self._limit)
+            ahead._early = None
+            ahead.feed(_EARLY_HEAD)
+        if self._size > self._limit:
+            raise StreamError("policy-violation", reason="too much before the stream header")
+        position = 0
+        for header in _HEADER.finditer(data):
+            self._held += ahead.feed(data[position : header.start()])
+            position = header.start()
+            if ahead._depth == 1 and not ahead.pending:
+                self.completed = self._held
+                self._early = self._ahead = None
+                return data[position:]
+        # A name may be the header's, and go on.
+        name = _NAME.search(data, position)
+        end = len(data) if name is None else name.start()
+        self._held += ahead.feed(data[position:end])
+        self._early = data[end:]
+        return b""
 
     def _read(self, parsed: list[Event]) -> None:
         events = self.completed

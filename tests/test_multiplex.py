@@ -397,8 +397,34 @@ class EarlyTests(SynchronousTestCase):
         """
         for early in (b"<route", b'<route streamid="s"><presence>', b"<iq></route>"):
             reader = LinkReader(LIMIT)
-            reader.feed(early)
-            self.assertRaises(StreamError, reader.feed, HEADER)
+            with self.assertRaises(StreamError):
+                reader.feed(early)
+                reader.feed(HEADER)
+
+    def test_likeHeader(self) -> None:
+        """
+        What anybody may write in a stanza is not taken for the header, wherever it is cut.
+        """
+        payloads = (
+            b'<message><stream xmlns="a">x</stream></message>',
+            b'<message><a:stream xmlns:a="a"> </a:stream></message>',
+            b"<message><body>&lt;stream &gt;<![CDATA[<stream ><?xml ]]></body></message>",
+            b'<presence/><stream xmlns="a"/>',
+            b"<streams/><stream/><stream ></stream >",
+        )
+        for payload in payloads:
+            wire = route(payload) + b" " + route(b"<presence/>") + HEADER
+            whole = LinkReader(LIMIT).feed(wire)
+            self.assertEqual([type(event) for event in whole[-2:]], [Routed, StreamOpened])
+            for cut in range(len(wire)):
+                reader = LinkReader(LIMIT)
+                events = reader.feed(wire[:cut]) + reader.feed(wire[cut:])
+                self.assertEqual(
+                    [type(event) for event in events], [type(event) for event in whole]
+                )
+            reader = LinkReader(LIMIT)
+            parts = [reader.feed(wire[n : n + 1]) for n in range(len(wire))]
+            self.assertEqual(sum(map(len, parts)), len(whole))
 
     def test_nothingElse(self) -> None:
         """
@@ -411,8 +437,11 @@ class EarlyTests(SynchronousTestCase):
         """
         There is no more of it than there may be of one element.
         """
-        LinkReader(len(self.EARLY)).feed(self.EARLY)
-        self.assertRaises(StreamError, LinkReader(len(self.EARLY) - 1).feed, self.EARLY)
+        early = self.EARLY * 5
+        LinkReader(len(early)).feed(early)
+        reader = LinkReader(len(early) - 1)
+        reader.feed(early[:-1])
+        self.assertRaises(StreamError, reader.feed, early[-1:])
 
 
 class RouteTests(SynchronousTestCase):
