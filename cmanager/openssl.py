@@ -7,7 +7,11 @@ no stream.
 
 pyOpenSSL's own C{recv} allocates for each record as much as the largest could have, and
 C{send} wraps what it is given twice: together they cost as much as the encryption.  What is
-here does the same with the same library, and leaves all that goes wrong to pyOpenSSL.
+here does the same with the same library, and leaves it to pyOpenSSL to say what went wrong.
+
+OpenSSL takes what is left in its queue of errors for one of the next connection.  pyOpenSSL
+leaves there what the socket had to say: a client that is reset would cost another its
+connection, or a server its link.  Hence nothing of that is left there.
 """
 
 from __future__ import annotations
@@ -51,10 +55,9 @@ def receive(connection: SSL.Connection) -> bytes:
 
     @raise SSL.Error: As C{connection.recv} does.
     """
-    ssl = connection._ssl
-    size: int = lib.SSL_read(ssl, _buffer, MAX_RECORD_BYTES)
+    size: int = lib.SSL_read(connection._ssl, _buffer, MAX_RECORD_BYTES)
     if size <= 0:
-        connection._raise_ssl_error(ssl, size)
+        _fail(connection, size)
     plain: bytes = _view[:size]
     return plain
 
@@ -67,10 +70,39 @@ def send(connection: SSL.Connection, data: bytes | memoryview) -> int:
     @return: How many bytes of C{data} were taken.
     @raise SSL.Error: As C{connection.send} does.
     """
-    if data.__class__ is not bytes:
-        return connection.send(data)
-    ssl = connection._ssl
-    taken: int = lib.SSL_write(ssl, data, len(data))
+    wire = data if data.__class__ is bytes else ffi.from_buffer(data)
+    taken: int = lib.SSL_write(connection._ssl, wire, len(data))
     if taken <= 0:
-        connection._raise_ssl_error(ssl, taken)
+        _fail(connection, taken)
     return taken
+
+
+def shakeHands(connection: SSL.Connection) -> None:
+    """
+    Go on with the handshake.
+
+    @raise SSL.Error: As C{connection.do_handshake} does.
+    """
+    try:
+        connection.do_handshake()
+    finally:
+        lib.ERR_clear_error()
+
+
+def shutdown(connection: SSL.Connection) -> None:
+    """
+    Say that we send no more.
+
+    @raise SSL.Error: As C{connection.shutdown} does.
+    """
+    try:
+        connection.shutdown()
+    finally:
+        lib.ERR_clear_error()
+
+
+def _fail(connection: SSL.Connection, result: int) -> None:
+    try:
+        connection._raise_ssl_error(connection._ssl, result)
+    finally:
+        lib.ERR_clear_error()

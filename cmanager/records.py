@@ -104,7 +104,7 @@ class Records:
 
     def _shakeHands(self, connection: SSL.Connection) -> None:
         self._clientFinishedFirst = connection.get_finished() is None
-        connection.do_handshake()
+        openssl.shakeHands(connection)
         self.established = True
 
     def encrypt(self, data: bytes) -> bytes:
@@ -150,7 +150,7 @@ class Records:
         """
         if self.established:
             try:
-                self.connection.shutdown()
+                openssl.shutdown(self.connection)
             except SSL.WantWriteError:
                 return False
             except SSL.Error:

@@ -12,15 +12,17 @@ import contextlib
 import socket
 
 from OpenSSL import SSL
+from OpenSSL._util import lib
 from twisted.trial.unittest import SynchronousTestCase
 
-from cmanager.openssl import MAX_RECORD_BYTES, move, receive, send
+from cmanager.openssl import MAX_RECORD_BYTES, move, receive, send, shutdown
 from tests.test_records import serverContext
 
 
-def pair(room: int = 1 << 20) -> tuple[SSL.Connection, SSL.Connection]:
+def pair(room: int = 1 << 20) -> tuple[SSL.Connection, SSL.Connection, socket.socket]:
     """
-    Return a server's and a client's end, on sockets that do not block, with the handshake done.
+    Return a server's and a client's end, on sockets that do not block, with the handshake done,
+    and the client's socket.
     """
     ends = socket.socketpair()
     for end in ends:
@@ -37,7 +39,7 @@ def pair(room: int = 1 << 20) -> tuple[SSL.Connection, SSL.Connection]:
             end.do_handshake()
         except SSL.WantReadError:
             waiting.append(end)
-    return server, client
+    return server, client, ends[1]
 
 
 class OpenSSLTests(SynchronousTestCase):
@@ -46,7 +48,7 @@ class OpenSSLTests(SynchronousTestCase):
     """
 
     def setUp(self) -> None:
-        self.server, self.client = pair()
+        self.server, self.client, self.far = pair()
 
     def settle(self) -> None:
         """
@@ -94,9 +96,7 @@ class OpenSSLTests(SynchronousTestCase):
         """
         What is no record is an error of TLS.
         """
-        handle = socket.socket(fileno=self.client.fileno())
-        self.addCleanup(handle.detach)
-        handle.send(b"<presence/>")
+        self.far.send(b"<presence/>")
         with self.assertRaises(SSL.Error) as caught:
             receive(self.server)
         self.assertNotIsInstance(caught.exception, SSL.SysCallError)
@@ -114,7 +114,7 @@ class OpenSSLTests(SynchronousTestCase):
         """
         Where there is no room, that is raised; the same, offered again, arrives once.
         """
-        server, client = pair(4608)
+        server, client, _ = pair(4608)
         data = bytes(range(256)) * 64
         with self.assertRaises(SSL.WantWriteError):
             send(server, data)
@@ -127,6 +127,19 @@ class OpenSSLTests(SynchronousTestCase):
         while len(received) < len(data):
             received += client.recv(len(data))
         self.assertEqual((taken, received), (len(data), data))
+
+    def test_reset(self) -> None:
+        """
+        Of what a socket had to say nothing is left for the next connection.
+        """
+        for act in (receive, lambda server: send(server, b"x"), shutdown):
+            server, _, far = pair()
+            # What it has not read makes it a reset.
+            far.close()
+            with self.assertRaises(SSL.SysCallError) as caught:
+                act(server)
+            self.assertGreater(caught.exception.args[0], 0)
+            self.assertEqual(lib.ERR_peek_error(), 0)
 
     def test_sendAfterEnd(self) -> None:
         """
