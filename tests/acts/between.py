@@ -23,7 +23,20 @@ PLUS = re.compile(rb"<mechanism>SCRAM-[0-9A-Z-]*-PLUS</mechanism>")
 FEATURES = b"</stream:features>"
 
 
-class Stripping(Half):
+class TLSHalf(Half):
+    """
+    One end of a connection in TLS, which ends in both directions at once.
+    """
+
+    def end(self) -> None:
+        """
+        See L{Half}.
+        """
+        self.transport.unregisterProducer()
+        self.transport.loseConnection()
+
+
+class Stripping(TLSHalf):
     """
     The half towards the front, which takes what binds a login off the first features.
     """
@@ -87,12 +100,12 @@ class Between(Factory):
         if self._port is not None:
             await self._port.stopListening()
 
-    def buildProtocol(self, addr: IAddress | None) -> Half:
+    def buildProtocol(self, addr: IAddress | None) -> TLSHalf:
         """
         See L{Factory}.
         """
-        near = Half(self._count)
-        kind = Stripping if self.strips else Half
+        near = TLSHalf(self._count)
+        kind = Stripping if self.strips else TLSHalf
         far = Factory.forProtocol(lambda: kind(self._count))
         far.noisy = False
 
