@@ -16,6 +16,7 @@ import fcntl
 import mmap
 import os
 import struct
+import sys
 from collections.abc import Callable
 from hashlib import blake2b
 from types import TracebackType
@@ -235,7 +236,11 @@ class SharedAddresses:
     def __enter__(self) -> SharedAddresses:
         self._lock.__enter__()
         if self._head[_BUSY]:
-            self._register.rebuild()
+            try:
+                self._register.rebuild()
+            except BaseException:
+                self._lock.__exit__(*sys.exc_info())
+                raise
         self._head[_BUSY] = 1
         return self
 

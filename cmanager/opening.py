@@ -82,7 +82,8 @@ class Opening:
     def _tellFiles(self) -> None:
         wanted = self._settings.limits.sessions
         links = sum(server.links for server in self._settings.servers)
-        others = RESERVED_FILES + links + len(self._settings.listeners)
+        colleagues = 2 * (self._workers - 1)  # what each asks the others, and is asked
+        others = RESERVED_FILES + links + len(self._settings.listeners) + colleagues
         # Of several processes one may get more clients than another.
         files = self._raiseLimit(wanted + others)
         clients = max(files - others, 0) * self._workers

@@ -241,7 +241,9 @@ class Pool(Service):
             # Of several addresses of a host another one was faster.
             return
         place.lost()
-        self.hub.answersLost(self)
+        if link.isEncrypted or self.settings.security is not Security.TLS:
+            # Otherwise the server has not even seen our header.
+            self.hub.answersLost(self)
         if error is not None and not link.wasReady:
             self.attemptFailed(error)
         elif link.wasReady:

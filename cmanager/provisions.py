@@ -85,7 +85,7 @@ class Provisions:
         """
         assert self._commons is not None
         clients = self._commons.vacate(slot)
-        with contextlib.suppress(BlockingIOError):
+        with contextlib.suppress(OSError):
             while True:
                 # For the one who is gone.
                 self._sockets[slot].accept()[0].close()

@@ -179,6 +179,8 @@ class Supervisor(Root):
         start with, none is replaced; each takes over what can change, as one process does.
         """
         super().reload()
+        if not self.running:
+            return
         if self._rolling is not None:
             self._readsLater = True
             return

@@ -379,6 +379,21 @@ class SlotTests(CommonsCase):
         limits.accept("192.0.2.2")
         self.assertEqual([limits.connections(f"192.0.2.{n}") for n in (1, 2)], [1, 1])
 
+    def test_notRebuilt(self) -> None:
+        """
+        Who cannot bring in order what another has left holds up nobody.
+        """
+        addresses = self.shares[0].addresses
+        with self.assertRaises(ZeroDivisionError), addresses:
+            raise ZeroDivisionError
+        patched = self.patch(addresses._register, "rebuild", lambda: 1 // 0)
+        for _ in range(2):
+            with self.assertRaises(ZeroDivisionError):
+                addresses.__enter__()
+        patched.restore()
+        with self.shares[1].addresses as others:
+            self.assertEqual(len(others), 0)
+
 
 class ModelTests(CommonsCase):
     """

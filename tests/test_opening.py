@@ -81,7 +81,7 @@ class OpeningTests(SiteCase):
         """
         self.assertEqual(
             self.tell(workers=3, files=40000)[-1].partition("opening: ")[2],
-            "open files: the limit of 40000 for each of 3 workers is enough for 119799 clients",
+            "open files: the limit of 40000 for each of 3 workers is enough for 119787 clients",
         )
 
     def test_warnings(self) -> None:

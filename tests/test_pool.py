@@ -233,6 +233,23 @@ class EventTests(PoolTestCase):
         )
 
 
+class TLSEventTests(PoolTestCase):
+    """
+    With TLS from the first byte.
+    """
+
+    settings = {"security": Security.TLS}
+
+    def test_neverOpened(self) -> None:
+        """
+        Before that is up nothing can have come.
+        """
+        self.pool.startService()
+        one, _ = self.pool.links
+        one.transport.lost()
+        self.assertEqual(self.hub.told, [])
+
+
 class ReplyTests(PoolTestCase):
     """
     Answers come on any link.

@@ -294,6 +294,17 @@ class StopTests(SupervisorCase):
         self.successResultOf(stopped)
         self.assertEqual(self.reactor.getDelayedCalls(), [])
 
+    def test_changed(self) -> None:
+        """
+        Nor is anybody for a configuration that has changed since.
+        """
+        processes = self.start()
+        self.supervisor.stopService()
+        self.change()
+        self.assertEqual(len(processes), WORKERS)
+        self.assertEqual(self.ports.bound, {})
+        self.assertEqual([process.signals for process in processes], [["TERM"]] * WORKERS)
+
     def test_rolling(self) -> None:
         """
         Nor does a replacement go on; the one on trial leaves, too.
