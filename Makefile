@@ -10,7 +10,7 @@ SOAK_CLIENTS = 5000
 help:
 	@echo "make demo    a connection manager with a server behind it, on this machine"
 	@echo "make test    the gates (ruff, mypy, coverage) and all tests; CMANAGER_WORKERS=3 for as many"
-	@echo "             processes in all acts"
+	@echo "             processes in all acts, CMANAGER_ENGINE=python for the other engine"
 	@echo "make lint    the gates without the tests"
 	@echo "make bench   what it costs, beside HAProxy: five minutes; BENCH=--quick for one"
 	@echo "make bench-100k    a hundred thousand clients at once: twenty minutes"
