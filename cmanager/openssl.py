@@ -41,12 +41,14 @@ def move(connection: SSL.Connection, sock: socket.socket) -> None:
     lib.SSL_set_fd(connection._ssl, sock.fileno())
 
 
-def readRecordwise(connection: SSL.Connection) -> None:
+def prepare(connection: SSL.Connection) -> None:
     """
     Have L{receive} return after one record whatever is in it: a peer could send messages of
-    TLS itself as fast as they are read.
+    TLS itself as fast as they are read.  And have L{send} know what is offered again by its
+    bytes, wherever they are.
     """
     lib.SSL_clear_mode(connection._ssl, lib.SSL_MODE_AUTO_RETRY)
+    lib.SSL_set_mode(connection._ssl, lib.SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER)
 
 
 def receive(connection: SSL.Connection) -> bytes:

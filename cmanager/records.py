@@ -171,7 +171,7 @@ class SocketRecords(Records):
 
     def __init__(self, connection: SSL.Connection, transport: SocketTransport) -> None:
         super().__init__(connection)
-        openssl.readRecordwise(connection)
+        openssl.prepare(connection)
         self._transport = transport
         self._isOwed = False  # something was to be sent before it could be
         self._most = MAX_RECORD_BYTES  # in a record; a client may want smaller ones (RFC 6066)

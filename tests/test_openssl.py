@@ -15,7 +15,7 @@ from OpenSSL import SSL
 from OpenSSL._util import lib
 from twisted.trial.unittest import SynchronousTestCase
 
-from cmanager.openssl import MAX_RECORD_BYTES, move, receive, send, shutdown
+from cmanager.openssl import MAX_RECORD_BYTES, move, prepare, receive, send, shutdown
 from tests.test_records import serverContext
 
 
@@ -112,9 +112,13 @@ class OpenSSLTests(SynchronousTestCase):
 
     def test_full(self) -> None:
         """
-        Where there is no room, that is raised; the same, offered again, arrives once.
+        Where there is no room, that is raised; the same, offered again, arrives once, wherever
+        it is by then.
         """
         server, client, _ = pair(4608)
+        # As older pyOpenSSL leaves it.
+        lib.SSL_clear_mode(server._ssl, lib.SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER)
+        prepare(server)
         data = bytes(range(256)) * 64
         with self.assertRaises(SSL.WantWriteError):
             send(server, data)
@@ -123,7 +127,7 @@ class OpenSSLTests(SynchronousTestCase):
             with contextlib.suppress(SSL.WantReadError):
                 received += client.recv(len(data))
             with contextlib.suppress(SSL.WantWriteError):
-                taken = send(server, data)
+                taken = send(server, bytes(bytearray(data)))
         while len(received) < len(data):
             received += client.recv(len(data))
         self.assertEqual((taken, received), (len(data), data))

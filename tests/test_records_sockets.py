@@ -399,7 +399,7 @@ class SocketRecordsTests(SocketRecordsCase):
             self.assertLost(ConnectionDone)
             self.client.exchange(self.far.read())
             self.assertIs(self.far.ended, True)
-            self.assertEqual(self.client.failure is not None, isTLS)
+            self.assertTrue(self.client.failure is not None or not isTLS)
 
     def test_damaged(self) -> None:
         """

@@ -795,7 +795,7 @@ class HandshakeTests(HandshakeCase):
             self.assertLost(SSL.Error)
             self.client.exchange(self.far.read())
             self.assertIs(self.far.ended, True)
-            self.assertEqual(self.client.failure is not None, isTLS)
+            self.assertTrue(self.client.failure is not None or not isTLS)
 
     def test_cutOff(self) -> None:
         """
