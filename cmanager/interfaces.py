@@ -225,7 +225,7 @@ class ISessionHub(Interface):
 
     def answered(session: Session) -> None:
         """
-        The server still has the session.
+        The session has its answer, or waits for a link first.
         """
 
     def loginFailed(session: Session) -> float:

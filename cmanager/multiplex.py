@@ -103,8 +103,8 @@ _FRAGMENT_HEAD = (
 ) + b'">'
 _EARLY_HEAD = _FRAGMENT_HEAD.replace(NS_CLIENT.encode(), NS_LINK.encode())
 _EARLY = re.compile(rb"\s*(?:<(?:[ir]|\Z)|\Z)")  # <iq, <route; or nobody can tell yet
-_NAME = re.compile(rb"<[^\s<>]*\Z")
-_HEADER = re.compile(rb"<(?:\?xml|(?:[^\s<>/:]+:)?stream)[\s>]")
+_NAME = re.compile(rb"<[^\s<>]{0,64}\Z")
+_HEADER = re.compile(rb"<(?:\?xml|(?:[^\s<>/:]{1,56}:)?stream)[\s>]")
 
 
 def digest(streamID: str, secret: str) -> str:
@@ -245,8 +245,7 @@ class LinkReader:
     Reads one stream of the server's: a new one after TLS.
 
     COMPAT Openfire hands out stanzas on a link from its first header on, so that they
-    come before the second where TLS begins in between.  They are kept until that is
-    there, and no more of them than may be in one element.
+    come before the second where TLS begins in between.
 
     @ivar completed: What the last L{feed} completed, also where it raised.
     """
@@ -258,12 +257,10 @@ class LinkReader:
         """
         self.completed: list[LinkEvent] = []
         self._limit = limit
-        # Before the header: what may be its beginning (None: it has begun), who reads the
-        # rest, what that was, and how much.
+        # Before the header: what may be its beginning (None: it has begun), of a name's length
+        # at most, and who reads the rest.
         self._early: bytes | None = b""
         self._ahead: LinkReader | None = None
-        self._held: list[LinkEvent] = []
-        self._size = 0
         self._scanner = Scanner(
             2,
             limit,
@@ -311,30 +308,29 @@ class LinkReader:
         Read what comes before the header; return what is left to be read.
         """
         assert self._early is not None, "the header has not begun"
-        self._size += len(data)
         data = self._early + data
-        ahead = self._ahead
-        if ahead is None:
+        if self._ahead is None:
             if not _EARLY.match(data):
                 self._early = None
                 return data
-            ahead = self._ahead = LinkReader(self._limit)
-            ahead._early = None
-            ahead.feed(_EARLY_HEAD)
-        if self._size > self._limit:
-            raise StreamError("policy-violation", reason="too much before the stream header")
-        position = 0
-        for header in _HEADER.finditer(data):
-            self._held += ahead.feed(data[position : header.start()])
-            position = header.start()
-            if ahead._depth == 1 and not ahead.pending:
-                self.completed = self._held
-                self._early = self._ahead = None
-                return data[position:]
-        # A name may be the header's, and go on.
-        name = _NAME.search(data, position)
-        end = len(data) if name is None else name.start()
-        self._held += ahead.feed(data[position:end])
+            self._ahead = LinkReader(self._limit)
+            self._ahead._early = None
+            self._ahead.feed(_EARLY_HEAD)
+        ahead, position = self._ahead, 0
+        try:
+            for header in _HEADER.finditer(data):
+                self.completed += ahead.feed(data[position : header.start()])
+                position = header.start()
+                if ahead._depth == 1 and not ahead.pending:
+                    self._early = self._ahead = None
+                    return data[position:]
+            # A name may be the header's, and go on.
+            name = _NAME.search(data, position)
+            end = len(data) if name is None else name.start()
+            self.completed += ahead.feed(data[position:end])
+        except StreamError:
+            self.completed += ahead.completed
+            raise
         self._early = data[end:]
         return b""
 

@@ -298,7 +298,7 @@ class Session(Pinned):
         """
         The server still has it.
         """
-        if self._holds & LINK:
+        if self._holds & LINK and self.link is not None:
             self.hub.answered(self)
             self.release(LINK)
 
@@ -309,6 +309,7 @@ class Session(Pinned):
         self.hub.table.pin(self, None)
         if self.state is State.BOUND:
             self.hold(LINK)
+            self.hub.answered(self)  # it will ask anew
         else:
             # It could not be found out later whether the server still has it.
             self.serverLost()

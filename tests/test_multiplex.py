@@ -367,15 +367,24 @@ class EarlyTests(SynchronousTestCase):
 
     def test_taken(self) -> None:
         """
-        It is read as if the header stood before it, once that is there.
+        It is read as if the header stood before it.
         """
         reader = LinkReader(LIMIT)
-        self.assertEqual(reader.feed(self.EARLY), [])
+        kinds = [type(event) for event in reader.feed(self.EARLY)]
+        self.assertEqual(kinds, [Routed, Replied])
         self.assertTrue(reader.pending)
-        kinds = [type(event) for event in reader.feed(HEADER)]
-        self.assertEqual(kinds, [Routed, Replied, StreamOpened])
+        self.assertEqual([type(event) for event in reader.feed(HEADER)], [StreamOpened])
         self.assertFalse(reader.pending)
         self.assertEqual([type(event) for event in reader.feed(route(b"<presence/>"))], [Routed])
+
+    def test_completed(self) -> None:
+        """
+        What was complete before an error is told.
+        """
+        reader = LinkReader(LIMIT)
+        with self.assertRaises(StreamError):
+            reader.feed(self.EARLY + b"<route streamid='s'></iq>")
+        self.assertEqual([type(event) for event in reader.completed][:2], [Routed, Replied])
 
     def test_anyHeader(self) -> None:
         """
@@ -435,13 +444,17 @@ class EarlyTests(SynchronousTestCase):
 
     def test_limit(self) -> None:
         """
-        There is no more of it than there may be of one element.
+        An element of it is as large as others may be; of a name that may be the header's no
+        more is kept than that could have.
         """
-        early = self.EARLY * 5
+        early = route(b"<message>" + b"x" * 300 + b"</message>")
         LinkReader(len(early)).feed(early)
-        reader = LinkReader(len(early) - 1)
-        reader.feed(early[:-1])
-        self.assertRaises(StreamError, reader.feed, early[-1:])
+        self.assertRaises(StreamError, LinkReader(len(early) - 1).feed, early)
+        for size in (64, 65):
+            reader = LinkReader(LIMIT)
+            reader.feed(self.EARLY + b"<" + b"r" * size)
+            assert reader._early is not None
+            self.assertLessEqual(len(reader._early), 65)
 
 
 class RouteTests(SynchronousTestCase):

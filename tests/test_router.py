@@ -479,12 +479,40 @@ class LinkTests(RouterTestCase):
         Who has it goes on.
         """
         session = self.doubted()
-        question = re.search(r'id="(cm-[^"]*)"', self.log[-1])
-        assert question is not None
-        session.routed(parsed(f"<iq type='result' id='{question[1]}'/>"))
+        self.pong(session)
         self.assertEqual(self.log[-1], "C: resume")
         self.advance(int(ANSWER_SECONDS) + 2)
         self.assertIs(session.state, State.BOUND)
+
+    def pong(self, session: Session) -> None:
+        """
+        Let the server answer.
+        """
+        (question,) = re.findall(r'id="(cm-[^"]*)"', "".join(self.log))[-1:]
+        session.routed(parsed(f"<iq type='result' id='{question}'/>"))
+
+    def test_answeredLate(self) -> None:
+        """
+        An answer that comes when there is no link again is none.
+        """
+        session = self.doubted()
+        self.lose(1)
+        self.pong(session)
+        self.assertTrue(session.stream.isPaused)  # type: ignore[attr-defined]  # a double
+
+    def test_askedAnew(self) -> None:
+        """
+        Who has to ask anew has all the time for that.
+        """
+        session = self.doubted()
+        self.advance(int(ANSWER_SECONDS) - 2)
+        self.lose(1)
+        self.advance(1)
+        self.restore(0)
+        self.advance(int(ANSWER_SECONDS) - 2)
+        self.assertIs(session.state, State.BOUND)
+        self.advance(3)
+        self.assertIs(session.state, State.CLOSING)
 
     def test_left(self) -> None:
         """
