@@ -132,6 +132,17 @@ class ListeningCase(SynchronousTestCase):
                 protocol.transport.abortConnection()
         self.reactor.advance(0)
 
+    def refuse(self, name: Any) -> None:
+        """
+        Let clients come for whom the factory makes nothing, or fails: they are closed.
+        """
+        for fails in (lambda: None, self.fail):
+            self.factory.fails = fails
+            client = self.connect(name)
+            self.reactor.settle()
+            self.assertEqual(client.recv(1), b"")
+        self.assertEqual(len(self.flushLoggedErrors(self.failureException)), 1)
+
     def connect(self, name: Any, family: int = socket.AF_INET, count: int = 1) -> socket.socket:
         """
         Connect clients; return the last one.
@@ -444,12 +455,7 @@ class PortTests(ListeningCase):
         A client for whom the factory makes nothing is closed, and so is one for whom it
         fails; that does not concern others.
         """
-        for fails in (lambda: None, self.fail):
-            self.factory.fails = fails
-            client = self.connect(self.name(self.port))
-            self.reactor.settle()
-            self.assertEqual(client.recv(1), b"")
-        self.assertEqual(len(self.flushLoggedErrors(self.failureException)), 1)
+        self.refuse(self.name(self.port))
         self.factory.fails = None
         self.connect(self.name(self.port))
         self.reactor.settle()
@@ -712,12 +718,7 @@ class StockTests(BalanceTests):
         """
         assert self.other.balance is not None
         self.other.balance.end()
-        for fails in (lambda: None, self.fail):
-            self.factory.fails = fails
-            client = self.connect(self.name(self.port))
-            self.reactor.settle()
-            self.assertEqual(client.recv(1), b"")
-        self.assertEqual(len(self.flushLoggedErrors(self.failureException)), 1)
+        self.refuse(self.name(self.port))
 
     def test_refusedGone(self) -> None:
         """
